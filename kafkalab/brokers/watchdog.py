@@ -1,0 +1,39 @@
+"""Run one command, and end it when the process that asked for it is gone.
+
+A script, started as ``python watchdog.py FOLDER COMMAND...``. Its standard input is a pipe whose only write end its
+owner holds. A byte ``t`` on it asks the command to end, ``k`` kills it. The end of the pipe is the owner's end, however
+it came: the command is killed and the folder removed. It leaves with the command's exit code.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+SIGNALS = {b"t": signal.SIGTERM, b"k": signal.SIGKILL}
+
+
+def main(folder: str, command: list[str]) -> int:
+    """Run the command until it ends, or the owner does."""
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - the owner's own command line
+    # Without this, a signal meant to end everything here would leave the child behind.
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    orphaned = threading.Event()
+
+    def obey() -> None:
+        while order := os.read(sys.stdin.fileno(), 1):
+            child.send_signal(SIGNALS[order])
+        orphaned.set()
+        child.kill()
+
+    threading.Thread(target=obey, daemon=True).start()
+    code = child.wait()
+    if orphaned.is_set():
+        shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
