@@ -1,0 +1,209 @@
+"""Positions and watermarks made into offset ranges, and the arithmetic on those: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from operator import index
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from kafkalab.errors import ArgumentError, PositionError, UnknownPartitionError
+from kafkalab.model import IsolationLevel, OffsetRange
+from kafkalab.positions import AtTime, Resolver, parse_by_partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from kafkalab.model import TopicInfo, Watermarks
+    from kafkalab.positions import OffsetLookup, ParsedPosition, Position
+
+OnDataLoss: TypeAlias = Literal["raise", "warn"]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """Half-open bounds on record timestamps, in epoch milliseconds; None leaves a side open."""
+
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.start_ms is not None or self.end_ms is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to read: offset ranges in the order of their partitions, and the time bounds that rows must still meet.
+
+    A time is looked up in the log's index and then checked row by row, because a producer's timestamps need not rise.
+    """
+
+    topic: str
+    ranges: tuple[OffsetRange, ...]
+    windows: Mapping[int, TimeWindow] = field(default_factory=dict)
+    lost: tuple[OffsetRange, ...] = ()
+
+    def with_ranges(self, ranges: Iterable[OffsetRange]) -> Plan:
+        """Return the same plan over other ranges of the same topic."""
+        return Plan(self.topic, tuple(ranges), self.windows, self.lost)
+
+    @property
+    def span(self) -> int:
+        """Number of offsets in all the ranges: an upper bound for the records."""
+        return sum(offset_range.span for offset_range in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked of a topic, before the cluster is looked at."""
+
+    start: Position = "earliest"
+    end: Position = "latest"
+    partitions: Sequence[int] | int | None = None
+    isolation_level: IsolationLevel = IsolationLevel.READ_COMMITTED
+    on_data_loss: OnDataLoss = "raise"
+
+    def __post_init__(self) -> None:
+        if self.on_data_loss not in ("raise", "warn"):
+            message = f"on_data_loss is 'raise' or 'warn', not {self.on_data_loss!r}"
+            raise ArgumentError(message)
+        try:
+            object.__setattr__(self, "isolation_level", IsolationLevel(self.isolation_level))
+        except ValueError as error:
+            message = f"isolation_level is 'read_committed' or 'read_uncommitted', not {self.isolation_level!r}"
+            raise ArgumentError(message) from error
+
+
+def choose_partitions(info: TopicInfo, request: Request) -> tuple[int, ...]:
+    """Return the partitions that a request reads, in order.
+
+    Raises
+    ------
+    UnknownPartitionError
+        One of them does not exist.
+    """
+    known = [part.partition for part in info.partitions]
+    asked = set(known) if request.partitions is None else _numbers(request.partitions)
+    by_position = [_numbers(side) for side in (request.start, request.end) if isinstance(side, Mapping)]
+    for partition in sorted(asked.union(*by_position)):
+        if partition not in known:
+            have = f"0 to {known[-1]}" if known else "none"
+            message = f"there is no such partition: the topic has {have}"
+            raise UnknownPartitionError(message, topic=info.name, partition=partition)
+    return tuple(sorted(asked.intersection(*by_position)))
+
+
+def _numbers(partitions: Iterable[int] | int) -> set[int]:
+    """Return partition numbers as Python's: numpy's do not go into a receipt."""
+    try:
+        return set(map(index, partitions if isinstance(partitions, Iterable) else [partitions]))
+    except TypeError as error:
+        message = f"partitions are whole numbers, not {partitions!r}"
+        raise ArgumentError(message) from error
+
+
+def make_plan(
+    request: Request,
+    topic: str,
+    watermarks: Mapping[int, Watermarks],
+    lookup: OffsetLookup,
+    now_ms: int,
+) -> Plan:
+    """Return the offset ranges that a request means.
+
+    Parameters
+    ----------
+    watermarks : mapping of int to Watermarks
+        Of each partition to read; taken once, so that "latest" is one moment.
+    lookup : OffsetLookup
+        Where times and commits are looked up.
+    now_ms : int
+        The present, in epoch milliseconds.
+
+    Raises
+    ------
+    PositionError
+        A position lies outside the log, or a start after its end.
+    DataLossError
+        A start lies before the log's start, and ``on_data_loss`` is "raise".
+    """
+    partitions = sorted(watermarks)
+    starts = parse_by_partition(request.start, partitions, now_ms)
+    ends = parse_by_partition(request.end, partitions, now_ms)
+    resolver = Resolver(topic, watermarks, request.isolation_level, lookup, may_be_gone=request.on_data_loss == "warn")
+    start_offsets, end_offsets = resolver.resolve(starts), resolver.resolve(ends)
+    ranges, windows, lost = [], {}, []
+    for partition in partitions:
+        window = _window(topic, partition, starts[partition], ends[partition])
+        if window:
+            windows[partition] = window
+        asked = _range(topic, partition, start_offsets[partition], end_offsets[partition], bool(window))
+        gone, kept = _cut_at(asked, watermarks[partition].log_start_offset)
+        ranges.append(kept)
+        if gone.span:
+            lost.append(gone)
+    return Plan(topic, tuple(ranges), windows, tuple(lost))
+
+
+def _cut_at(asked: OffsetRange, offset: int) -> tuple[OffsetRange, OffsetRange]:
+    """Return what of a range lies before an offset, and what at or after it."""
+    before = replace(asked, start=min(asked.start, offset), end=min(asked.end, offset))
+    return before, replace(asked, start=max(asked.start, offset), end=max(asked.end, offset))
+
+
+def _window(topic: str, partition: int, start: ParsedPosition, end: ParsedPosition) -> TimeWindow:
+    window = TimeWindow(
+        start.timestamp_ms if isinstance(start, AtTime) else None,
+        end.timestamp_ms if isinstance(end, AtTime) else None,
+    )
+    if window.start_ms is not None and window.end_ms is not None and window.start_ms > window.end_ms:
+        message = f"the start ({window.start_ms} ms) is later than the end ({window.end_ms} ms)"
+        raise PositionError(message, topic=topic, partition=partition)
+    return window
+
+
+def _range(topic: str, partition: int, start: int, end: int, by_time: bool) -> OffsetRange:  # noqa: FBT001 - private
+    if start > end and by_time:
+        # Asking for an offset and a time at once can meet nowhere: that is an empty answer, not a mistake.
+        start = end
+    if start > end:
+        message = f"the start {start} lies after the end {end}"
+        raise PositionError(message, topic=topic, partition=partition)
+    return OffsetRange(topic, partition, start, end)
+
+
+def split(offset_range: OffsetRange, max_span: int) -> Iterator[OffsetRange]:
+    """Cut a range into pieces of at most ``max_span`` offsets, in order.
+
+    Examples
+    --------
+    >>> print(*split(OffsetRange("orders", 0, 5, 12), 3))
+    orders[0]@5-8 orders[0]@8-11 orders[0]@11-12
+    """
+    for start in range(offset_range.start, offset_range.end, max_span):
+        yield OffsetRange(offset_range.topic, offset_range.partition, start, min(start + max_span, offset_range.end))
+
+
+def draw_fresh(rng: np.random.Generator, total: int, drawn: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Draw ``count`` of the numbers ``0 <= x < total`` that are not in the sorted ``drawn``: uniform, sorted.
+
+    The r-th number that is free is found by rank: it is r plus the drawn ones at or below it.
+    """
+    ranks = np.sort(rng.choice(total - len(drawn), count, replace=False, shuffle=False).astype(np.int64))
+    taken_below = drawn - np.arange(len(drawn))
+    return ranks + np.searchsorted(taken_below, ranks, side="right")
+
+
+def locate(ranges: Sequence[OffsetRange], numbers: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Return the offsets that sorted numbers stand for when all offsets of ``ranges`` are counted through."""
+    ends = np.cumsum([offset_range.span for offset_range in ranges])
+    cuts = np.searchsorted(numbers, ends)
+    places = {}
+    for offset_range, end, low, high in zip(ranges, ends, [0, *cuts], cuts, strict=False):
+        if high > low:
+            places[offset_range.partition] = numbers[low:high] - (end - offset_range.end)
+    return places
