@@ -1,0 +1,1 @@
+"""The engines that turn offset ranges into Arrow, behind one seam."""

@@ -1,0 +1,137 @@
+"""The seam between plans and engines: offset ranges in, Arrow batches of one partition out."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kafkalab.model import IsolationLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kafkalab.model import FetchStats, OffsetRange, StopReason
+    from kafkalab.plan import OnDataLoss
+
+HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+TIMESTAMP = pa.timestamp("ms", "UTC")
+TIMESTAMP_TYPES = ("none", "create_time", "log_append_time")
+_FIELDS = (
+    pa.field("offset", pa.int64(), nullable=False),
+    pa.field("timestamp", TIMESTAMP),
+    pa.field("timestamp_type", pa.int8(), nullable=False),
+    pa.field("key", pa.binary()),
+    pa.field("value", pa.binary()),
+)
+
+
+def record_schema(*, headers: bool) -> pa.Schema:
+    """Return the columns that every engine yields.
+
+    ``timestamp_type`` counts into `TIMESTAMP_TYPES`; a record without a time has a null ``timestamp``.
+    """
+    return pa.schema([*_FIELDS, pa.field("headers", HEADERS)] if headers else _FIELDS)
+
+
+def payload_bytes(arrow_batch: pa.RecordBatch) -> int:
+    """Return the bytes of the keys and values of records."""
+    sizes = (pc.sum(pc.binary_length(arrow_batch[name])).as_py() for name in ("key", "value"))
+    return sum(size or 0 for size in sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """How to fetch.
+
+    Attributes
+    ----------
+    isolation_level : IsolationLevel
+        Which records of transactions are visible.
+    headers : bool
+        Whether the ``headers`` column is built.
+    on_data_loss : {"raise", "warn"}
+        Whether to go on after a gap that retention has cut; the gap is then in `Fetched.lost`.
+    follow : bool
+        Whether to wait for records that are not written yet, where the end has not been reached.
+    """
+
+    isolation_level: IsolationLevel = IsolationLevel.READ_COMMITTED
+    headers: bool = False
+    on_data_loss: OnDataLoss = "raise"
+    follow: bool = False
+
+
+@dataclass(slots=True)
+class FetchControl:
+    """How the reader of a fetch speaks to it while it runs, from any thread."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    finished: set[OffsetRange] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A step of a fetch: some visible records of one offset range, in offset order.
+
+    Attributes
+    ----------
+    offset_range : OffsetRange
+        The range of the plan that they belong to.
+    arrow_batch : pyarrow.RecordBatch
+        Of `record_schema`; it may have no rows.
+    next_offset : int
+        Everything of the range below it has been yielded.
+    stop : StopReason or None
+        Set on the last step of the range.
+    lost : OffsetRange or None
+        Offsets that retention has removed since the plan was made.
+    """
+
+    offset_range: OffsetRange
+    arrow_batch: pa.RecordBatch
+    next_offset: int
+    stop: StopReason | None = None
+    lost: OffsetRange | None = None
+
+
+class Fetcher(Protocol):
+    """An engine."""
+
+    @property
+    def name(self) -> str:
+        """What ``engine=`` calls it."""
+        ...
+
+    @property
+    def stats(self) -> FetchStats:
+        """What it has fetched so far."""
+        ...
+
+    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Iterator[Fetched]:
+        """Yield every visible record of the ranges exactly once, each range in offset order.
+
+        Ranges mix as they come. A range that is in ``control.finished`` is dropped without a last step; when
+        ``control.stop`` is set the iterator ends within 200 ms.
+        """
+        ...
+
+    def probe(
+        self,
+        topic: str,
+        draws: Mapping[int, NDArray[np.int64]],
+        options: FetchOptions,
+        control: FetchControl,
+    ) -> Iterator[Fetched]:
+        """Yield the visible records among the drawn offsets, by partition, reading as little else as the engine can.
+
+        Each partition's draws are sorted and distinct. `Fetched.next_offset` says up to where they are settled; the
+        last step of each partition has a ``stop``.
+        """
+        ...

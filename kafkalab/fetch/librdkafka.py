@@ -1,0 +1,380 @@
+"""The portable engine, over confluent-kafka's consumer: slower, and right wherever librdkafka gets in."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import deque
+from dataclasses import dataclass, field, replace
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Assignment
+
+from kafkalab.cluster import translate
+from kafkalab.errors import ArgumentError, DataLossError, KafkalabWarning, ReadTimeoutError
+from kafkalab.fetch.base import HEADERS, TIMESTAMP, Fetched, record_schema
+from kafkalab.model import FetchStats, OffsetRange, StopReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from kafkalab.cluster import Metadata
+    from kafkalab.connection import ConnectionConfig
+    from kafkalab.fetch.base import FetchControl, FetchOptions
+    from kafkalab.model import Watermarks
+
+# confluent_kafka.Message, whose every accessor is typed as optional though a consumed message has them all.
+Message: TypeAlias = Any
+
+_SLICE_S = 0.2  # consume() holds off Ctrl-C, so it waits no longer than this
+_MOST_MESSAGES = 10_000
+_LOOK_AFTER_S = 5.0
+_STALLED_S = 60.0
+_WORTH_A_SEEK = 1_000  # offsets; reading on through fewer is cheaper than a round trip
+_READING = {
+    "enable.partition.eof": True,
+    "check.crcs": True,
+    "queued.min.messages": 1_000_000,
+    "fetch.queue.backoff.ms": 1,
+    "fetch.message.max.bytes": 4 << 20,
+    "fetch.wait.max.ms": 10,
+}
+# On a name that is no UTF-8, message.headers() returns a list with a hole in it, and an error on the side. Only calls
+# from C look there and raise SystemError; once Python has specialised a call, it touches the hole and crashes.
+_HEADERS_OF = methodcaller("headers")
+# One whole batch a fetch: the broker returns at least that whatever the limit.
+_PROBING = _READING | {"queued.min.messages": 1, "fetch.message.max.bytes": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Pulled:
+    """Messages of one partition in offset order; everything visible below ``position`` is among these or earlier ones.
+
+    ``at_end`` says that the visible log ended there; ``lost`` that retention had removed what lay below.
+    """
+
+    partition: int
+    messages: list[Message]
+    position: int
+    at_end: bool = False
+    lost: OffsetRange | None = None
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One partition being read: the range at hand, where it is, and the ranges that wait behind it."""
+
+    waiting: deque[OffsetRange]
+    position: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.position = self.waiting[0].start
+
+    def advance(self, pulled: _Pulled, options: FetchOptions) -> Iterator[Fetched]:
+        """Yield the steps that newly pulled messages allow; ranges that are done leave the lane."""
+        arrow_batch = _to_arrow(pulled.messages, options)
+        offsets = arrow_batch["offset"].to_numpy()
+        self.position = pulled.position
+        while self.waiting:
+            current = self.waiting[0]
+            low, high = np.searchsorted(offsets, (current.start, current.end))
+            rows = arrow_batch.slice(low, high - low)
+            next_offset = min(max(pulled.position, current.start), current.end)
+            stop = self._stop(current, pulled, options)
+            lost = _overlap(pulled.lost, current)
+            if rows.num_rows or stop is not None or lost:
+                yield Fetched(current, rows, next_offset, stop, lost)
+            if stop is None:
+                return
+            self._go_on_after(current)
+            if self.position != pulled.position:
+                return
+
+    @staticmethod
+    def _stop(current: OffsetRange, pulled: _Pulled, options: FetchOptions) -> StopReason | None:
+        if pulled.position >= current.end:
+            return StopReason.RETENTION_PASSED if pulled.lost else StopReason.REACHED
+        if pulled.at_end and not options.follow:
+            return StopReason.BLOCKED_BY_OPEN_TRANSACTION
+        return None
+
+    def drop(self, finished: set[OffsetRange]) -> None:
+        """Take ranges out that nobody wants more of."""
+        while self.waiting and self.waiting[0] in finished:
+            self._go_on_after(self.waiting[0])
+
+    def _go_on_after(self, done: OffsetRange) -> None:
+        self.waiting.popleft()
+        # The next range may start behind what has been pulled already; its messages are then among these.
+        if self.waiting and not done.end <= self.waiting[0].start <= self.position:
+            self.position = self.waiting[0].start
+
+
+class LibrdkafkaFetcher:
+    """Reads through `confluent_kafka.Consumer`, assigned by hand: no group is joined and nothing is committed.
+
+    Parameters
+    ----------
+    config : ConnectionConfig
+        How to get in.
+    metadata : Metadata
+        Asked for watermarks when the log has moved under a read.
+    settings : mapping, optional
+        librdkafka options that replace this engine's own, such as those that tuning has found.
+    """
+
+    name = "librdkafka"
+
+    def __init__(self, config: ConnectionConfig, metadata: Metadata, settings: Mapping[str, Any] | None = None) -> None:
+        self._config = config
+        self._metadata = metadata
+        self._settings = dict(settings or {})
+        self._stats = FetchStats()
+
+    def __repr__(self) -> str:
+        return f"<LibrdkafkaFetcher {self._config!r}>"
+
+    @property
+    def stats(self) -> FetchStats:
+        """What it has fetched; librdkafka does not say in how many requests."""
+        return self._stats
+
+    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Iterator[Fetched]:
+        """Yield the visible records of the ranges as they come."""
+        lanes: dict[int, _Lane] = {}
+        nothing = _to_arrow((), options)
+        for offset_range in ranges:
+            if not offset_range.span:
+                yield Fetched(offset_range, nothing, offset_range.start, StopReason.REACHED)
+            elif offset_range.partition in lanes:
+                lanes[offset_range.partition].waiting.append(offset_range)
+            else:
+                lanes[offset_range.partition] = _Lane(deque([offset_range]))
+        if lanes:
+            yield from self._read(_only_topic(ranges), lanes, options, control)
+
+    def _read(
+        self, topic: str, lanes: dict[int, _Lane], options: FetchOptions, control: FetchControl
+    ) -> Iterator[Fetched]:
+        positions = {partition: lane.position for partition, lane in lanes.items()}
+        with _Stream(self, topic, _READING, positions, options) as stream:
+            for pulled in stream.pull(control):
+                lane = lanes[pulled.partition]
+                if pulled.at_end and not options.follow and self._goes_on(lane.waiting[0], pulled.position, options):
+                    continue
+                for step in lane.advance(pulled, options):
+                    self._count(step)
+                    yield step
+                lane.drop(control.finished)
+                if not lane.waiting:
+                    stream.leave(pulled.partition)
+                else:
+                    stream.move(pulled.partition, lane.position)
+
+    def _goes_on(self, offset_range: OffsetRange, position: int, options: FetchOptions) -> bool:
+        """Tell an end that a broker just behind has shown from one that an open transaction makes."""
+        if position >= offset_range.end:
+            return False
+        topic, partition = offset_range.topic, offset_range.partition
+        marks = self._metadata.watermarks(topic, [partition])[partition]
+        if marks.high_watermark < offset_range.end:
+            raise _made_anew(topic, partition, position, marks)
+        return marks.end_offset(options.isolation_level) > position
+
+    def probe(
+        self, topic: str, draws: Mapping[int, NDArray[np.int64]], options: FetchOptions, control: FetchControl
+    ) -> Iterator[Fetched]:
+        """Yield the visible records among the drawn offsets: seek to a draw, or read on where the next is near."""
+        sparse = any(np.diff(offsets).max(initial=0) > _WORTH_A_SEEK for offsets in draws.values())
+        ranges = {p: OffsetRange(topic, p, int(offsets[0]), int(offsets[-1]) + 1) for p, offsets in draws.items()}
+        wanted = {partition: set(offsets.tolist()) for partition, offsets in draws.items()}
+        starts = {partition: offset_range.start for partition, offset_range in ranges.items()}
+        with _Stream(self, topic, _PROBING if sparse else _READING, starts, options) as stream:
+            for pulled in stream.pull(control):
+                partition, offsets = pulled.partition, draws[pulled.partition]
+                hits = [message for message in pulled.messages if message.offset() in wanted[partition]]
+                following = np.searchsorted(offsets, pulled.position)
+                settled = pulled.at_end or following == len(offsets)
+                position = ranges[partition].end if settled else int(offsets[following])
+                stop = StopReason.REACHED if settled else None
+                step = Fetched(ranges[partition], _to_arrow(hits, options), position, stop)
+                self._count(step)
+                yield step
+                if settled:
+                    stream.leave(partition)
+                else:
+                    stream.move(partition, position)
+
+    def _count(self, step: Fetched) -> None:
+        before, batch = self._stats, step.arrow_batch
+        size = sum(batch[name].nbytes for name in ("key", "value"))
+        self._stats = FetchStats(0, before.records + batch.num_rows, before.bytes + size)
+
+
+class _Stream:
+    """A consumer with its partitions: messages grouped by partition, ends seen, errors translated."""
+
+    def __init__(
+        self,
+        engine: LibrdkafkaFetcher,
+        topic: str,
+        settings: Mapping[str, Any],
+        positions: Mapping[int, int],
+        options: FetchOptions,
+    ) -> None:
+        self._topic = topic
+        self._positions = dict(positions)
+        self._options = options
+        self._metadata = engine._metadata  # noqa: SLF001 - the two are one
+        chosen = {"isolation.level": str(options.isolation_level), **settings, **engine._settings}  # noqa: SLF001
+        self._consumer = Consumer(engine._config.consumer_options(**chosen))  # noqa: SLF001
+        self._moved: set[int] = set()
+        self._last_answer = self._last_look = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._consumer.assign([Assignment(self._topic, p, offset) for p, offset in self._positions.items()])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def move(self, partition: int, position: int) -> None:
+        """Go on at a position: by a seek where it lies behind, or far enough ahead."""
+        if not 0 <= position - self._positions[partition] <= _WORTH_A_SEEK:
+            self._consumer.seek(Assignment(self._topic, partition, position))
+            self._positions[partition] = position
+            self._moved.add(partition)
+
+    def leave(self, partition: int) -> None:
+        """Read no more of a partition."""
+        del self._positions[partition]
+        self._consumer.incremental_unassign([Assignment(self._topic, partition)])
+
+    def pull(self, control: FetchControl) -> Iterator[_Pulled]:
+        """Yield what comes, until no partition is left or the reader says stop."""
+        while self._positions and not control.stop.is_set():
+            self._moved.clear()
+            slice_of = self._slice()
+            for pulled in slice_of:
+                # What was pulled with it before a partition was left, or moved, says nothing of where it is now.
+                if pulled.partition in self._positions and pulled.partition not in self._moved:
+                    self._positions[pulled.partition] = pulled.position
+                    yield pulled
+            # A reader may be slow: its time does not count.
+            now = time.monotonic()
+            if slice_of:
+                self._last_answer = self._last_look = now
+            elif now - self._last_look > _LOOK_AFTER_S:
+                self._last_look = now
+                self._look(now - self._last_answer)
+
+    def _slice(self) -> list[_Pulled]:
+        groups: dict[int, list[Message]] = {}
+        others: list[_Pulled] = []
+        for message in self._next_messages():
+            partition = message.partition()
+            error = message.error()
+            if error is not None:
+                if partition in self._positions:
+                    others.append(self._event(error, partition, message.offset()))
+            elif partition in groups:
+                groups[partition].append(message)
+            else:
+                groups[partition] = [message]
+        # An end or an error of a partition comes after its messages.
+        return [_Pulled(p, messages, messages[-1].offset() + 1) for p, messages in groups.items()] + others
+
+    def _next_messages(self) -> list[Message]:
+        # consume() waits until it has all it was asked for, so it is only asked for what is there.
+        first = self._consumer.poll(_SLICE_S)
+        return [] if first is None else [first, *self._consumer.consume(_MOST_MESSAGES - 1, 0)]
+
+    def _event(self, error: KafkaError, partition: int, offset: int) -> _Pulled:
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so it is documented
+            return _Pulled(partition, [], offset, at_end=True)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - so it is documented
+            return self._out_of_range(partition)
+        raise translate(error, topic=self._topic, partition=partition, offset=self._positions[partition])
+
+    def _out_of_range(self, partition: int) -> _Pulled:
+        position = self._positions[partition]
+        marks = self._metadata.watermarks(self._topic, [partition])[partition]
+        start = marks.log_start_offset
+        if start <= position:
+            raise _made_anew(self._topic, partition, position, marks)
+        if self._options.on_data_loss == "raise":
+            message = f"retention has passed this read: {_log(marks)}; on_data_loss='warn' goes on from there"
+            raise DataLossError(message, topic=self._topic, partition=partition, offset=position)
+        # A seek is refused here: the client has given the partition up.
+        self._consumer.incremental_unassign([Assignment(self._topic, partition)])
+        self._consumer.incremental_assign([Assignment(self._topic, partition, start)])
+        return _Pulled(partition, [], start, lost=OffsetRange(self._topic, partition, position, start))
+
+    def _look(self, silent_s: float) -> None:
+        """See, while nothing comes, whether there is still something to wait for."""
+        partition, position = next(iter(self._positions.items()))
+        if silent_s > _STALLED_S and not self._options.follow:
+            message = f"no answer for {_STALLED_S:.0f} s: look at the broker's log, or read the other partitions"
+            raise ReadTimeoutError(message, topic=self._topic, partition=partition, offset=position)
+        try:
+            error = self._consumer.list_topics(self._topic, timeout=_SLICE_S).topics[self._topic].error
+        except KafkaException:
+            return  # a broker that is away may come back
+        # librdkafka waits for a topic that is gone as for one that is not there yet.
+        if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            message = "the topic was deleted during the read"
+            raise DataLossError(message, topic=self._topic, partition=partition, offset=position)
+
+
+def _made_anew(topic: str, partition: int, position: int, marks: Watermarks) -> DataLossError:
+    message = f"the topic was made anew or cut during the read: {_log(marks)}; read it again"
+    return DataLossError(message, topic=topic, partition=partition, offset=position)
+
+
+def _log(marks: Watermarks) -> str:
+    return f"the log holds offsets {marks.log_start_offset} to {marks.high_watermark} by now"
+
+
+def _overlap(lost: OffsetRange | None, offset_range: OffsetRange) -> OffsetRange | None:
+    if lost is None or lost.end <= offset_range.start or offset_range.end <= lost.start:
+        return None
+    return replace(lost, start=max(lost.start, offset_range.start), end=min(lost.end, offset_range.end))
+
+
+def _only_topic(ranges: Iterable[OffsetRange]) -> str:
+    topics = {offset_range.topic for offset_range in ranges}
+    if len(topics) != 1:
+        message = f"one fetch reads one topic, not {sorted(topics)}"
+        raise ArgumentError(message)
+    return topics.pop()
+
+
+def _to_arrow(messages: Sequence[Message], options: FetchOptions) -> pa.RecordBatch:
+    times = [message.timestamp() for message in messages]
+    columns = [
+        pa.array([message.offset() for message in messages], pa.int64()),
+        pa.array([None if kind == 0 or at == -1 else at for kind, at in times], TIMESTAMP),
+        pa.array([kind for kind, _ in times], pa.int8()),
+        pa.array([message.key() for message in messages], pa.binary()),
+        pa.array([message.value() for message in messages], pa.binary()),
+    ]
+    if options.headers:
+        columns.append(pa.array([_headers(message) for message in messages], HEADERS))
+    return pa.RecordBatch.from_arrays(columns, schema=record_schema(headers=options.headers))
+
+
+def _headers(message: Message) -> list[dict[str, Any]] | None:
+    try:
+        headers = _HEADERS_OF(message) or ()
+    except SystemError:
+        where = f"{message.topic()}[{message.partition()}]"
+        text = f"{where}: this engine reads no header names that are not UTF-8; the headers of such records are null"
+        warnings.warn(text, KafkalabWarning, stacklevel=2)
+        return None
+    return [{"key": key, "value": value} for key, value in headers]
