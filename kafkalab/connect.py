@@ -1,0 +1,144 @@
+"""The ways in: a real cluster, a broker with sample topics, and the one-liner."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from kafkalab.cluster import Cluster
+from kafkalab.connection import ConnectionConfig
+from kafkalab.errors import ArgumentError, BrokerStartError
+from kafkalab.fetch.librdkafka import LibrdkafkaFetcher
+from kafkalab.lab import Lab
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from kafkalab.brokers import ApacheKafka, MockBroker
+
+Engine: TypeAlias = Literal["auto", "librdkafka"]
+
+
+def connect(
+    bootstrap: str | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    profile: str | None = None,
+    engine: Engine = "auto",
+    timeout: float = 10.0,
+) -> Lab:
+    """Connect to a cluster, and see that it lets us in.
+
+    Parameters
+    ----------
+    bootstrap : str, optional
+        ``"host:9092,other:9092"``.
+    config : mapping, optional
+        librdkafka options, as confluent-kafka takes them.
+    config_file : path, optional
+        A ``client.properties`` file, with librdkafka's or Java's names.
+    profile : str, optional
+        A table of ``~/.config/kafkalab/profiles.toml``.
+    engine : {"auto", "librdkafka"}
+        What reads.
+    timeout : float
+        Seconds that the cluster has to answer.
+
+    Returns
+    -------
+    Lab
+        Where no argument says it, the environment does: ``KAFKALAB_BOOTSTRAP_SERVERS``, ``KAFKALAB_PROFILE`` and so on.
+
+    Raises
+    ------
+    ConfigError
+        Nothing names a cluster, or an option cannot work.
+    BrokerUnreachableError, TlsError, AuthenticationError
+        No broker answers, the encryption fails, or the credentials are refused.
+    """
+    if engine not in ("auto", "librdkafka"):
+        message = f"engine is 'auto' or 'librdkafka', not {engine!r}"
+        raise ArgumentError(message)
+    loaded = ConnectionConfig.load(bootstrap, config=config, config_file=config_file, profile=profile)
+    cluster = Cluster(loaded, timeout=timeout)
+    cluster.connect()
+    lab = Lab(cluster, LibrdkafkaFetcher(loaded, cluster))
+    lab.on_close(cluster.close)
+    return lab
+
+
+def demo(broker: Literal["auto", "apache", "mock"] = "auto") -> Lab:
+    """Start a broker with sample topics and connect to it; ended by `Lab.close`, and with this process.
+
+    Parameters
+    ----------
+    broker : {"auto", "apache", "mock"}
+        Apache Kafka, which the ``[broker]`` extra brings, or librdkafka's mock of it, which has no time index, little
+        room, and shows aborted records. By default the real one, or the mock where that cannot be had, with a word on why.
+
+    Raises
+    ------
+    BrokerStartError
+        It was asked for by name, and cannot be started.
+    """
+    from kafkalab.brokers import MockBroker, samples
+
+    started = _start(broker)
+    lab = connect(started.bootstrap_servers)
+    lab.on_close(started.stop)
+    atexit.register(lab.close)
+    samples.fill(started.bootstrap_servers, small=isinstance(started, MockBroker))
+    return lab
+
+
+def _start(broker: str) -> ApacheKafka | MockBroker:
+    from kafkalab.brokers import ApacheKafka, MockBroker, samples
+
+    if broker not in ("auto", "apache", "mock"):
+        message = f"broker is 'auto', 'apache' or 'mock', not {broker!r}"
+        raise ArgumentError(message)
+    if broker != "mock":
+        try:
+            return ApacheKafka().start()
+        except BrokerStartError as error:
+            if broker == "apache":
+                raise
+            print(f"Apache Kafka cannot be started, so this is librdkafka's mock: {error}", file=sys.stderr)  # noqa: T201 - a person reads it
+    return MockBroker(samples.SMALL_TOPICS).start()
+
+
+def read_kafka(
+    topic: str,
+    *,
+    bootstrap_servers: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    profile: str | None = None,
+    **reading: Any,
+) -> pd.DataFrame:
+    """Read a range of a topic into a frame, in one line.
+
+    Parameters
+    ----------
+    topic : str
+        Its name.
+    bootstrap_servers, config, config_file, profile
+        As in `connect`.
+    **reading
+        As in `Lab.read`.
+
+    Examples
+    --------
+    >>> import kafkalab as kl
+    >>> with kl.demo("mock") as lab:
+    ...     frame = kl.read_kafka("orders", config=lab.config, value="json", limit=None)
+    >>> bool(len(frame))
+    True
+    """
+    with connect(bootstrap_servers, config=config, config_file=config_file, profile=profile) as lab:
+        return lab.read(topic, **reading)

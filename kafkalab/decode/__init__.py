@@ -1,0 +1,1 @@
+"""Bytes into columns, Arrow to Arrow: one module a format."""

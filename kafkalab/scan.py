@@ -1,0 +1,455 @@
+"""A plan read as a stream of Arrow: fetched ahead by a thread, shaped, limited, and accounted for."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections import deque
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from kafkalab.decode.base import JSON_TEXT
+from kafkalab.decode.json import unify, with_text
+from kafkalab.errors import (
+    ArgumentError,
+    BrokerUnreachableError,
+    DataLossError,
+    DataLossWarning,
+    DecodeError,
+    ReadTimeoutError,
+    UnknownTopicError,
+)
+from kafkalab.fetch.base import FetchControl, payload_bytes
+from kafkalab.model import PartitionReceipt, Receipt, StopReason
+from kafkalab.progress import progress
+from kafkalab.rows import Names, RowOptions, RowShaper
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from kafkalab.cluster import Metadata
+    from kafkalab.fetch.base import Fetched, Fetcher, FetchOptions
+    from kafkalab.model import OffsetRange, TopicInfo
+    from kafkalab.plan import Plan
+
+_LOOK_S = 0.1
+_PLACE = ("topic", "partition", "offset")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a scan stops before the end of its plan; None is no limit.
+
+    Attributes
+    ----------
+    rows, bytes : int, optional
+        Of all that is returned; bytes in Arrow's memory.
+    rows_per_range : int, optional
+        Of each offset range.
+    seconds : float, optional
+        Since the scan began.
+    """
+
+    rows: int | None = None
+    bytes: int | None = None
+    rows_per_range: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            whole = name != "seconds"
+            fits = isinstance(value, (int, np.integer) if whole else (int, float, np.number)) and value >= 0
+            if value is not None and not fits:
+                kind = "whole number" if whole else "number"
+                message = f"a limit in {name} is a {kind} from 0 on, or None for no limit, not {value!r}"
+                raise ArgumentError(message)
+
+
+class _ReadAhead:
+    """Runs an iterator in a thread, ahead of its reader by a bounded number of bytes."""
+
+    def __init__(self, source: Iterator[Fetched], control: FetchControl, most_bytes: int) -> None:
+        self._source = source
+        self._control = control
+        self._most_bytes = most_bytes
+        self._waiting: deque[Fetched] = deque()
+        self._bytes = 0
+        self._error: BaseException | None = None
+        self._done = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="kafkalab-fetch", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for fetched in self._source:
+                if not self._put(fetched):
+                    break
+        except BaseException as error:  # noqa: BLE001 - the reader raises it
+            self._error = error
+        finally:
+            self._close_source()
+            with self._changed:
+                self._done = True
+                self._changed.notify_all()
+
+    def _close_source(self) -> None:
+        close = getattr(self._source, "close", None)
+        if close is not None:
+            close()
+
+    def _put(self, fetched: Fetched) -> bool:
+        size = fetched.arrow_batch.nbytes
+        with self._changed:
+            while self._bytes and self._bytes + size > self._most_bytes and not self._control.stop.is_set():
+                self._changed.wait(_LOOK_S)
+            self._waiting.append(fetched)
+            self._bytes += size
+            self._changed.notify_all()
+        return not self._control.stop.is_set()
+
+    def get(self, seconds: float) -> Fetched | None:
+        """Return what is next, or None after waiting that long; raise StopIteration at the end."""
+        with self._changed:
+            if not self._waiting and not self._done:
+                self._changed.wait(seconds)
+            if self._waiting:
+                fetched = self._waiting.popleft()
+                self._bytes -= fetched.arrow_batch.nbytes
+                self._changed.notify_all()
+                return fetched
+            if not self._done:
+                return None
+        if self._error is not None:
+            raise self._error
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop the thread and wait until it has ended."""
+        self._control.stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join()
+
+
+class _Tally:
+    """Counts, by offset range, what has been read and why it stopped."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.parts = {
+            offset_range: PartitionReceipt(
+                offset_range.topic,
+                offset_range.partition,
+                offset_range.start,
+                offset_range.end,
+                offset_range.start,
+                stop=StopReason.INTERRUPTED,
+            )
+            for offset_range in plan.ranges
+        }
+        self.open = set(self.parts)
+
+    def add(self, fetched: Fetched, rows: int) -> int:
+        """Count a step; return by how many offsets it moved on."""
+        part = self.parts[fetched.offset_range]
+        batch = fetched.arrow_batch
+        moved = min(fetched.next_offset, part.end) - min(part.next_offset, part.end)
+        self.parts[fetched.offset_range] = replace(
+            part,
+            next_offset=fetched.next_offset,
+            records=part.records + batch.num_rows,
+            rows=part.rows + rows,
+            bytes=part.bytes + payload_bytes(batch),
+        )
+        if fetched.stop is not None:
+            self.end(fetched.offset_range, fetched.stop)
+        return moved
+
+    def end(self, offset_range: OffsetRange, stop: StopReason) -> None:
+        if offset_range in self.open:
+            self.open.discard(offset_range)
+            self.parts[offset_range] = replace(self.parts[offset_range], stop=stop)
+
+    def end_all(self, stop: StopReason) -> None:
+        for offset_range in tuple(self.open):
+            self.end(offset_range, stop)
+
+
+@dataclass(slots=True)
+class Scan:
+    """A plan, and how to read it: a stream of Arrow record batches, each of one partition.
+
+    Each iteration reads anew what the plan says, so that the same scan gives the same records while the log keeps them.
+    polars, duckdb and pyarrow take it as it is, through the Arrow C stream interface.
+
+    Examples
+    --------
+    >>> import kafkalab as kl, pyarrow as pa
+    >>> cluster = kl.MemoryCluster({"orders": 1})
+    >>> cluster.append("orders", b"a", b"b")
+    >>> scan = kl.Lab(cluster, cluster).scan("orders", columns=["offset", "value"], value="text")
+    >>> pa.table(scan).to_pydict()
+    {'offset': [0, 1], 'value': ['a', 'b']}
+    >>> scan.receipt.complete
+    True
+    """
+
+    plan: Plan
+    info: TopicInfo
+    fetcher: Fetcher
+    metadata: Metadata
+    fetch_options: FetchOptions
+    row_options: RowOptions = field(default_factory=RowOptions)
+    limits: Limits = field(default_factory=Limits)
+    read_ahead_bytes: int = 64 << 20
+    show_progress: bool = False
+    names: Names | None = None
+    """Shared by scans that are parts of one read; who shares it checks it at the end."""
+    receipt: Receipt | None = field(default=None, init=False)
+    """What the last iteration read; None before the first."""
+
+    def __repr__(self) -> str:
+        count = len(self.plan.ranges)
+        what = f"{count} range{'' if count == 1 else 's'}, {self.plan.span:,} offsets"
+        return f"<Scan {self.plan.topic}: {what}, engine {self.fetcher.name}>"
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return (rows for _, rows in self.steps() if rows.num_rows)
+
+    def steps(self, stop: threading.Event | None = None) -> Generator[tuple[OffsetRange, pa.RecordBatch]]:
+        """Yield the rows of each step with the offset range of the plan that they belong to, until told to stop."""
+        run = _Run(self, FetchControl(stop or threading.Event()))
+        try:
+            yield from run
+        finally:
+            self.receipt = run.close()
+
+    def to_table(self) -> pa.Table:
+        """Return everything as one table, in the order of the plan's ranges.
+
+        Returns
+        -------
+        pyarrow.Table
+            Its ``receipt`` is this scan's.
+        """
+        collected = Collected(self)
+        collected.run()
+        return collected.table()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns: of the first rows, where decoding has to see some to know them."""
+        if not self.row_options.has_fields:
+            return RowShaper(self.row_options).empty().schema
+        return self.reader().schema
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
+        """Give the stream to whoever speaks Arrow."""
+        return self.reader().__arrow_c_stream__(requested_schema)
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Return the stream as pyarrow's reader, every batch of one schema.
+
+        Raises
+        ------
+        DecodeError
+            While it is read: rows do not fit the columns that the first rows made.
+        """
+        batches = iter(self)
+        if not self.row_options.has_fields:
+            return pa.RecordBatchReader.from_batches(self.schema, batches)
+        first = next(batches, RowShaper(self.row_options).empty())
+        return pa.RecordBatchReader.from_batches(first.schema, _conforming(first, batches))
+
+
+class Collected:
+    """The rows of a scan as they come, kept by offset range, so that an interrupted read loses nothing."""
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan = scan
+        self._by_range: dict[OffsetRange, list[pa.RecordBatch]] = {part: [] for part in scan.plan.ranges}
+
+    def run(self, stop: threading.Event | None = None) -> None:
+        """Read to the end, or until told to stop."""
+        with closing(self.scan.steps()) as steps:
+            for offset_range, rows in steps:
+                if stop is not None and stop.is_set():
+                    break
+                # One step without rows tells the columns; a filter that passes little gives many.
+                if rows.num_rows or not self._by_range[offset_range]:
+                    self._by_range[offset_range].append(rows)
+
+    def table(self) -> pa.Table:
+        """Return what there is by now as one table."""
+        batches = [rows for steps in self._by_range.values() for rows in steps]
+        with_rows = [rows for rows in batches if rows.num_rows]
+        chosen = with_rows or batches[:1] or [RowShaper(self.scan.row_options).empty()]
+        return unify([pa.Table.from_batches([rows]) for rows in chosen]).unify_dictionaries()
+
+
+class _Run:
+    """One pass over a scan's plan."""
+
+    def __init__(self, scan: Scan, control: FetchControl) -> None:
+        self.scan = scan
+        self.shaper = RowShaper(scan.row_options, scan.plan.windows, scan.names or Names())
+        self.control = control
+        self.tally = _Tally(scan.plan)
+        self.notes: list[str] = []
+        self.rows = 0
+        self.bytes = 0
+        for lost in scan.plan.lost:
+            self._note_loss(lost)
+
+    def __iter__(self) -> Iterator[tuple[OffsetRange, pa.RecordBatch]]:
+        try:
+            with progress(self.scan.plan.span, self.scan.plan.topic, shown=self.scan.show_progress) as advance:
+                yield from self._steps(advance)
+            if self.scan.names is None:
+                self.shaper.names.check(self.scan.row_options)
+            self._check_topic()
+        except GeneratorExit:
+            raise
+        except KeyboardInterrupt:
+            self.tally.end_all(StopReason.INTERRUPTED)
+            raise
+        except BaseException:
+            self.tally.end_all(StopReason.ERROR)
+            raise
+
+    def _steps(self, advance: Any) -> Iterator[tuple[OffsetRange, pa.RecordBatch]]:
+        scan = self.scan
+        source = scan.fetcher.fetch(scan.plan.ranges, scan.fetch_options, self.control)
+        limits = scan.limits
+        deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        ahead = _ReadAhead(iter(source), self.control, scan.read_ahead_bytes)
+        try:
+            while self.tally.open:
+                if self._full():
+                    self.tally.end_all(StopReason.LIMIT)
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    self.tally.end_all(StopReason.TIMEOUT)
+                    break
+                try:
+                    fetched = ahead.get(_LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic()))
+                except StopIteration:
+                    break
+                if fetched is not None and fetched.offset_range in self.tally.open:
+                    yield self._take(fetched, advance)
+        finally:
+            ahead.close()
+
+    def _take(self, fetched: Fetched, advance: Any) -> tuple[OffsetRange, pa.RecordBatch]:
+        if fetched.lost is not None:
+            self._note_loss(fetched.lost)
+        rows = self.shaper.shape(fetched)
+        room = self._room(fetched.offset_range)
+        if room is not None and rows.num_rows >= room:
+            fetched, rows = self._cut(fetched, rows, room)
+        advance(self.tally.add(fetched, rows.num_rows))
+        projected = self.shaper.project(rows)
+        self.rows += projected.num_rows
+        self.bytes += projected.nbytes
+        return fetched.offset_range, projected
+
+    def _room(self, offset_range: OffsetRange) -> int | None:
+        """Return how many more rows the limits allow here."""
+        limits = self.scan.limits
+        rooms = []
+        if limits.rows is not None:
+            rooms.append(limits.rows - self.rows)
+        if limits.rows_per_range is not None:
+            rooms.append(limits.rows_per_range - self.tally.parts[offset_range].rows)
+        return min(rooms, default=None)
+
+    def _cut(self, fetched: Fetched, rows: pa.RecordBatch, room: int) -> tuple[Fetched, pa.RecordBatch]:
+        """Keep the rows that there is room for, and the records up to the last of these."""
+        if rows.num_rows == room and fetched.stop is not None:
+            return fetched, rows
+        rows = rows.slice(0, room)
+        next_offset = rows["offset"][room - 1].as_py() + 1 if room else fetched.offset_range.start
+        offsets = fetched.arrow_batch["offset"].to_numpy()
+        seen = fetched.arrow_batch.slice(0, int(np.searchsorted(offsets, next_offset)))
+        self.control.finished.add(fetched.offset_range)
+        return replace(fetched, arrow_batch=seen, next_offset=next_offset, stop=StopReason.LIMIT), rows
+
+    def _full(self) -> bool:
+        limits = self.scan.limits
+        return (limits.rows is not None and self.rows >= limits.rows) or (
+            limits.bytes is not None and self.bytes >= limits.bytes
+        )
+
+    def _note_loss(self, lost: OffsetRange) -> None:
+        self.notes.append(f"lost to retention: {lost}")
+        warnings.warn(f"retention has removed {lost}; the read goes on after it", DataLossWarning, stacklevel=2)
+
+    def _check_topic(self) -> None:
+        """See whether the topic is still the one that was planned for."""
+        before = self.scan.info
+        if self.tally.open:
+            return  # stopped by its reader, who does not want to wait
+        try:
+            after = self.scan.metadata.topic(before.name)
+        except UnknownTopicError as error:
+            message = "the topic was deleted during the read"
+            raise DataLossError(message, topic=before.name) from error
+        except (BrokerUnreachableError, ReadTimeoutError) as error:
+            self.notes.append(f"whether the topic was made anew during the read is not known: {error}")
+            return
+        if after.topic_id != before.topic_id:
+            message = "the topic was deleted and made anew during the read: what was read mixes both; read it again"
+            raise DataLossError(message, topic=before.name)
+        added = len(after.partitions) - len(before.partitions)
+        if added:
+            self.notes.append(f"{added} partitions were added during the read, and not read")
+
+    def close(self) -> Receipt:
+        """Return the receipt of what was read until now."""
+        notes = [*self.notes, *self.shaper.notes(self.scan.plan.topic)]
+        level = self.scan.fetch_options.isolation_level
+        return Receipt(tuple(self.tally.parts.values()), level, self.scan.fetcher.name, None, tuple(notes))
+
+
+def _conforming(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield batches of the first one's schema: a stream cannot change its columns."""
+    yield first
+    for rows in others:
+        same = rows.schema.equals(first.schema, check_metadata=True)
+        yield rows if same else _conform(rows, first.schema)
+
+
+def _conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return rows as the schema has them, where that loses nothing."""
+    try:
+        rows = with_text(rows, {column.name for column in schema if column.metadata == JSON_TEXT})
+        _check_fits(rows.schema, schema)
+        for name in schema.names:
+            if name not in rows.schema.names:
+                rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.field(name).type))
+        return rows.select(schema.names).cast(schema)
+    except pa.ArrowException as error:
+        place = {name: rows[name][0].as_py() for name in _PLACE if name in rows.schema.names}
+        message = f"{error}: a stream keeps the columns that its first rows made; read() joins them"
+        raise DecodeError(message, **place) from error
+
+
+def _check_fits(found: pa.Schema, schema: pa.Schema) -> None:
+    """Refuse columns that a cast would lose, or make a part of, or read as something else."""
+    joined = pa.unify_schemas([schema, found], promote_options="permissive")
+    for column in found:
+        if column.name not in schema.names:
+            message = f"the first rows have no field {column.name!r}"
+            raise pa.ArrowInvalid(message)
+        kept = schema.field(column.name)
+        texts = column.metadata != kept.metadata and column.type != pa.null()
+        if texts or joined.field(column.name).type != kept.type:
+            kind = "values of several types" if column.metadata else column.type
+            message = f"field {column.name!r} holds {kind}, and {kept.type} in the first rows"
+            raise pa.ArrowInvalid(message)
