@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import threading
 import time
 from concurrent.futures import Future
@@ -69,7 +70,7 @@ class Admin:
         """Return brokers and topics, and remember the brokers."""
         client = self.client
         try:
-            found = self.ask(lambda: client.list_topics(timeout=self.timeout))
+            found = self.ask(lambda seconds: client.list_topics(timeout=seconds))
         except KafkalabError:
             self.close()
             raise
@@ -77,8 +78,8 @@ class Admin:
         self.has_controller = found.controller_id in found.brokers
         return found
 
-    def ask(self, call: Callable[[], _T], **where: Any) -> _T:
-        """Return what a call that blocks returns; made again where a connection broke under it.
+    def ask(self, call: Callable[[float], _T], **where: Any) -> _T:
+        """Return what a call that blocks returns; it is given its timeout, and made again when that is over.
 
         Raises
         ------
@@ -86,26 +87,28 @@ class Admin:
             What was wrong, or why there is no answer.
         """
         deadline = self._start()
-        while True:
-            future = _in_thread(call)
+        for seconds in self.attempts():
+            future = _in_thread(functools.partial(call, seconds))
             self._wait({future}, deadline)
             try:
                 return future.result()
             except KafkaException as error:
-                if error.args[0].code() not in NO_ANSWER or time.monotonic() > deadline:
-                    raise self.translated(error.args[0], **where) from error
-            self.client.poll(_PAUSE)
+                if error.args[0].code() not in NO_ANSWER:
+                    raise translate(error, **where) from error
             self._give_up_if_certain()
+        raise self._no_answer()
 
     def attempts(self) -> Iterator[float]:
         """Yield how many seconds each try of a call may take, as long as there is time for another.
 
-        One try alone could wait until the end for a broker that has died, and never hear of the next leader.
+        One try alone could wait until the end for a broker that has died, and never hear of the next leader. And a
+        client that has been given up goes on for the rest of a try, wrong password and all.
         """
         deadline, seconds = time.monotonic() + self.timeout, 1.0
         while (left := deadline - time.monotonic()) > 0:
             yield min(seconds, left)
-            seconds *= 2
+            if self._reports.last() is None:
+                seconds *= 2  # slow, not down
             self.client.poll(_PAUSE)
 
     def wait(self, futures: Iterable[Future[Any]]) -> None:

@@ -33,9 +33,11 @@ _SHOWN_TOPICS = 10
 _TIMED_OUT = KafkaError(KafkaError._TIMED_OUT)
 _OFFSETS_TOPIC = "__consumer_offsets"
 _UNKNOWN_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+# Among them what librdkafka's cache says of a topic or partition that is new.
+_UNKNOWN = (*_UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError._NOENT)
 _NOT_YET = (
     *NO_ANSWER,
-    *_UNKNOWN_TOPIC,
+    *_UNKNOWN,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.REPLICA_NOT_AVAILABLE,
@@ -43,9 +45,6 @@ _NOT_YET = (
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
-    # What librdkafka's cache says of a topic or partition that is new.
-    KafkaError._NOENT,
-    KafkaError._UNKNOWN_PARTITION,
 )
 
 
@@ -236,7 +235,7 @@ class Cluster:
         if not self._has_commits():
             return dict.fromkeys(partitions)
         asked = [KafkaTopicPartition(topic, partition) for partition in partitions]
-        answer = self._admin.ask(lambda: self._committed(group_id, asked), topic=topic)
+        answer = self._admin.ask(lambda seconds: self._committed(group_id, asked, seconds), topic=topic)
         if (error := next((part.error for part in answer if part.error), None)) is not None:
             raise translate(error, topic=topic)
         return {part.partition: part.offset if part.offset >= 0 else None for part in answer}
@@ -262,7 +261,10 @@ class Cluster:
     def _describe(self, names: Iterable[str], seconds: float) -> dict[str, TopicInfo | KafkaError]:
         futures = self._admin.client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
         self._admin.wait(futures.values())
-        return {name: _described(future) for name, future in futures.items()}
+        found = {name: _described(future) for name, future in futures.items()}
+        if any(isinstance(one, KafkaError) and one.code() in NO_ANSWER for one in found.values()):
+            self._admin.metadata()  # the controller, whom the client asks, may be another one since
+        return found
 
     def _unknown(self, name: str) -> UnknownTopicError:
         names = sorted(other for other in self._admin.metadata().topics if not other.startswith("__"))
@@ -289,11 +291,13 @@ class Cluster:
             failed = {p: answer for p, answer in answers.items() if isinstance(answer, KafkaException)}
             if not failed:
                 return {partition: found[partition] for partition in specs}
-            if any(error.args[0].code() not in _NOT_YET for error in failed.values()):
+            codes = {error.args[0].code() for error in failed.values()}
+            if not codes.issubset(_NOT_YET):
                 break
-            self._check(topic, failed)
+            if codes.intersection(_UNKNOWN):
+                self._check(topic, failed)
             # The client answers from what it remembers of the topic, until it is made to look again.
-            self._admin.ask(lambda: self._admin.client.list_topics(topic, timeout=self.timeout))
+            self._admin.ask(lambda seconds: self._admin.client.list_topics(topic, timeout=seconds))
         partition, error = max(failed.items(), key=lambda item: item[1].args[0].code() not in _NOT_YET)
         raise self._admin.translated(error.args[0], topic=topic, partition=partition) from error
 
@@ -308,20 +312,16 @@ class Cluster:
         found = self._find(_OFFSETS_TOPIC, self.timeout) if self._admin.has_controller else None
         return not (isinstance(found, KafkaError) and found.code() in _UNKNOWN_TOPIC)
 
-    def _committed(self, group_id: str, asked: list[KafkaTopicPartition]) -> list[KafkaTopicPartition]:
+    def _committed(self, group_id: str, asked: list[KafkaTopicPartition], seconds: float) -> list[KafkaTopicPartition]:
         # The admin client has a call for it, which ends the process where the group's coordinator has moved.
         consumer = Consumer(self.config.consumer_options(**{"group.id": group_id}))
-        deadline = time.monotonic() + self.timeout
         try:
-            while True:
-                try:
-                    return consumer.committed(asked, timeout=_GRACE)
-                except KafkaException:
-                    if time.monotonic() > deadline:
-                        raise
-                # Why there is no coordinator to ask is told as a message.
-                if (message := consumer.poll(0)) is not None and message.error() is not None:
-                    raise KafkaException(message.error())
+            return consumer.committed(asked, timeout=seconds)
+        except KafkaException:
+            # Why there is no coordinator to ask is told as a message.
+            if (message := consumer.poll(0)) is not None and (error := message.error()) is not None:
+                raise KafkaException(error) from None
+            raise
         finally:
             consumer.close()
 

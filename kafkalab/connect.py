@@ -135,10 +135,11 @@ def read_kafka(
     Examples
     --------
     >>> import kafkalab as kl
-    >>> with kl.demo("mock") as lab:
-    ...     frame = kl.read_kafka("orders", config=lab.config, value="json", limit=None)
-    >>> bool(len(frame))
-    True
+    >>> from kafkalab.brokers import MockBroker
+    >>> with MockBroker({"orders": 1}) as broker:
+    ...     frame = kl.read_kafka("orders", bootstrap_servers=broker.bootstrap_servers)
+    >>> len(frame)
+    0
     """
     with connect(bootstrap_servers, config=config, config_file=config_file, profile=profile) as lab:
         return lab.read(topic, **reading)

@@ -548,7 +548,7 @@ class Lab:
         if self._partial is None:
             message = "no read of this lab was interrupted"
             raise ArgumentError(message)
-        return to_frame(self._partial.table(), self._partial.scan.receipt or Receipt(()))
+        return to_frame(self._partial.table(), self._partial.receipt())
 
     # How
 

@@ -167,6 +167,11 @@ class PartitionReceipt:
     bytes: int = 0
     stop: StopReason = StopReason.REACHED
 
+    @property
+    def offset_range(self) -> OffsetRange:
+        """What was asked for."""
+        return OffsetRange(self.topic, self.partition, self.start, self.end)
+
 
 @dataclass(frozen=True, slots=True)
 class LiveEstimate:

@@ -98,7 +98,7 @@ def is_secret(name: str, value: str) -> bool:
 
 def exists(name: str) -> bool:
     """Tell whether librdkafka or confluent-kafka has an option; True where that cannot be asked."""
-    return name in CALLBACKS | MEMBERSHIP | UNSAFE or _try(name, "")[0] != _UNKNOWN
+    return name in CALLBACKS | MEMBERSHIP | UNSAFE or ("\0" not in name and _try(name, "")[0] != _UNKNOWN)
 
 
 def complaint(name: str, value: str) -> str:
@@ -115,8 +115,9 @@ def _try(name: str, value: str) -> tuple[int, str]:
         return 0, ""
     conf = ctypes.c_void_p(library.rd_kafka_conf_new())
     message = ctypes.create_string_buffer(512)
+    texts = (text.encode(errors="replace") for text in (name, value))
     try:
-        code = library.rd_kafka_conf_set(conf, name.encode(), value.encode(), message, ctypes.c_size_t(512))
+        code = library.rd_kafka_conf_set(conf, *texts, message, ctypes.c_size_t(512))
     finally:
         library.rd_kafka_conf_destroy(conf)
     return code, message.value.decode(errors="replace")

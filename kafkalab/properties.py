@@ -93,7 +93,7 @@ def parse(text: str) -> Iterator[tuple[str, Secret | None, int]]:
         while (len(line) - len(line.rstrip("\\"))) % 2:
             line = line[:-1] + next(lines, (0, ""))[1].lstrip(" \t\f")
         name, value = _ENTRY.fullmatch(line).groups()  # type: ignore[union-attr] # every line matches
-        whole = "\\" not in _ESCAPE.sub("", name + value)
+        whole = "\\" not in _ESCAPE.sub("", f"{name} {value}")
         yield _unescape(name), Secret(_unescape(value)) if whole else None, number
 
 

@@ -181,7 +181,7 @@ class RowShaper:
 
     def empty(self) -> pa.RecordBatch:
         """Return no rows, with the columns that are known so far."""
-        names = [name for name in self.options.record_columns if name != "value" or self._format("value") != "json"]
+        names = [name for name in self.options.record_columns if self._format(name) != "json"]
         types = {name: pa.string() if self._format(name) == "text" else _TYPES[name] for name in names}
         return self.project(pa.RecordBatch.from_pylist([], pa.schema(list(types.items()))))
 

@@ -14,7 +14,7 @@ from kafkalab.model import LiveEstimate, OffsetRange, StopReason
 from kafkalab.plan import draw_fresh, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -69,21 +69,24 @@ class Sampler:
             drawn = np.union1d(drawn, fresh)
         kept = np.zeros(rows, dtype=bool)
         kept[self.rng.choice(rows, count, replace=False)] = True
+        # In order first: which partition answers first is chance that a seed does not rule.
+        steps = self._by_partition(_split(self._by_partition(found), kept))
         live = estimate_live(total, len(drawn), rows)
-        return Sampled(self._by_partition(_split(found, kept)), live, tuple(step.lost for step in found if step.lost))
+        return Sampled(steps, live, tuple(step.lost for step in found if step.lost))
 
     def _read_all(self, count: int) -> Sampled:
         """Give each visible record a random number and keep the smallest: uniform, in one pass and bounded memory."""
         held: list[Fetched] = []
         lost: list[OffsetRange] = []
         numbers = np.empty(0)
+        rngs = dict(zip(self.plan.ranges, self.rng.spawn(len(self.plan.ranges)), strict=True))
         live = 0
         for step in self.fetcher.fetch(self.plan.ranges, self.options, self.control):
             live += step.arrow_batch.num_rows
             if step.lost:
                 lost.append(step.lost)
             held.append(step)
-            numbers = np.concatenate([numbers, self.rng.random(step.arrow_batch.num_rows)])
+            numbers = np.concatenate([numbers, rngs[step.offset_range].random(step.arrow_batch.num_rows)])
             if len(numbers) > 2 * count + _SPARE_ROWS:
                 held, numbers = _smallest(held, numbers, count)
         held, _ = _smallest(held, numbers, count)
@@ -110,7 +113,7 @@ def _rows(steps: Iterable[Fetched]) -> int:
     return sum(step.arrow_batch.num_rows for step in steps)
 
 
-def _split(steps: list[Fetched], kept: NDArray[np.bool_]) -> list[Fetched]:
+def _split(steps: Sequence[Fetched], kept: NDArray[np.bool_]) -> list[Fetched]:
     """Return the steps with only the rows that are kept, of all their rows counted through."""
     ends = np.cumsum([step.arrow_batch.num_rows for step in steps])
     masks = np.split(kept, ends)[:-1]

@@ -8,7 +8,7 @@ import warnings
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from kafkalab.fetch.base import Fetched, Fetcher, FetchOptions
     from kafkalab.model import OffsetRange, TopicInfo
     from kafkalab.plan import Plan
+
+_Kept: TypeAlias = "tuple[PartitionReceipt, pa.RecordBatch]"
 
 _LOOK_S = 0.1
 _PLACE = ("topic", "partition", "offset")
@@ -84,6 +86,9 @@ class _ReadAhead:
         self._done = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="kafkalab-fetch", daemon=True)
+
+    def start(self) -> None:
+        """Begin: a step of its own, so that whoever is interrupted in it can still close."""
         self._thread.start()
 
     def _run(self) -> None:
@@ -135,24 +140,19 @@ class _ReadAhead:
         self._control.stop.set()
         with self._changed:
             self._changed.notify_all()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+
+def _unread(part: OffsetRange) -> PartitionReceipt:
+    return PartitionReceipt(part.topic, part.partition, part.start, part.end, part.start, stop=StopReason.INTERRUPTED)
 
 
 class _Tally:
     """Counts, by offset range, what has been read and why it stopped."""
 
     def __init__(self, plan: Plan) -> None:
-        self.parts = {
-            offset_range: PartitionReceipt(
-                offset_range.topic,
-                offset_range.partition,
-                offset_range.start,
-                offset_range.end,
-                offset_range.start,
-                stop=StopReason.INTERRUPTED,
-            )
-            for offset_range in plan.ranges
-        }
+        self.parts = {offset_range: _unread(offset_range) for offset_range in plan.ranges}
         self.open = set(self.parts)
 
     def add(self, fetched: Fetched, rows: int) -> int:
@@ -222,8 +222,8 @@ class Scan:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return (rows for _, rows in self.steps() if rows.num_rows)
 
-    def steps(self, stop: threading.Event | None = None) -> Generator[tuple[OffsetRange, pa.RecordBatch]]:
-        """Yield the rows of each step with the offset range of the plan that they belong to, until told to stop."""
+    def steps(self, stop: threading.Event | None = None) -> Generator[tuple[PartitionReceipt, pa.RecordBatch]]:
+        """Yield the rows of each step, with how far they bring the receipt of their range, until told to stop."""
         run = _Run(self, FetchControl(stop or threading.Event()))
         try:
             yield from run
@@ -269,28 +269,44 @@ class Scan:
 
 
 class Collected:
-    """The rows of a scan as they come, kept by offset range, so that an interrupted read loses nothing."""
+    """The rows of a scan as they come, kept by offset range, so that an interrupted read loses nothing.
+
+    Rows and how far they bring the receipt are kept in one stroke: Ctrl-C may come between any two.
+    """
 
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
-        self._by_range: dict[OffsetRange, list[pa.RecordBatch]] = {part: [] for part in scan.plan.ranges}
+        self._by_range: dict[OffsetRange, list[_Kept]] = {part: [] for part in scan.plan.ranges}
 
     def run(self, stop: threading.Event | None = None) -> None:
         """Read to the end, or until told to stop."""
         with closing(self.scan.steps()) as steps:
-            for offset_range, rows in steps:
+            for part, rows in steps:
                 if stop is not None and stop.is_set():
                     break
-                # One step without rows tells the columns; a filter that passes little gives many.
-                if rows.num_rows or not self._by_range[offset_range]:
-                    self._by_range[offset_range].append(rows)
+                kept = self._by_range[part.offset_range]
+                if rows.num_rows or not kept:
+                    kept.append((part, rows))
+                else:
+                    # A filter that passes little gives many steps without rows.
+                    kept[-1] = (part, kept[-1][1])
 
     def table(self) -> pa.Table:
         """Return what there is by now as one table."""
-        batches = [rows for steps in self._by_range.values() for rows in steps]
+        batches = [rows for kept in self._by_range.values() for _, rows in kept]
         with_rows = [rows for rows in batches if rows.num_rows]
         chosen = with_rows or batches[:1] or [RowShaper(self.scan.row_options).empty()]
         return unify([pa.Table.from_batches([rows]) for rows in chosen]).unify_dictionaries()
+
+    def receipt(self) -> Receipt:
+        """Return the receipt of the rows that there are, which an interrupt may have cut off from those last read."""
+        read = self.scan.receipt or Receipt(())
+        return replace(read, partitions=tuple(self._held(part) for part in read.partitions))
+
+    def _held(self, read: PartitionReceipt) -> PartitionReceipt:
+        kept = self._by_range[read.offset_range]
+        held = kept[-1][0] if kept else _unread(read.offset_range)
+        return read if held.next_offset == read.next_offset else replace(held, stop=StopReason.INTERRUPTED)
 
 
 class _Run:
@@ -307,7 +323,7 @@ class _Run:
         for lost in scan.plan.lost:
             self._note_loss(lost)
 
-    def __iter__(self) -> Iterator[tuple[OffsetRange, pa.RecordBatch]]:
+    def __iter__(self) -> Iterator[tuple[PartitionReceipt, pa.RecordBatch]]:
         try:
             with progress(self.scan.plan.span, self.scan.plan.topic, shown=self.scan.show_progress) as advance:
                 yield from self._steps(advance)
@@ -323,14 +339,15 @@ class _Run:
             self.tally.end_all(StopReason.ERROR)
             raise
 
-    def _steps(self, advance: Any) -> Iterator[tuple[OffsetRange, pa.RecordBatch]]:
+    def _steps(self, advance: Any) -> Iterator[tuple[PartitionReceipt, pa.RecordBatch]]:
         scan = self.scan
         source = scan.fetcher.fetch(scan.plan.ranges, scan.fetch_options, self.control)
         limits = scan.limits
         deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         ahead = _ReadAhead(iter(source), self.control, scan.read_ahead_bytes)
         try:
-            while self.tally.open:
+            ahead.start()
+            while self.tally.open and not self.control.stop.is_set():
                 if self._full():
                     self.tally.end_all(StopReason.LIMIT)
                     break
@@ -346,7 +363,7 @@ class _Run:
         finally:
             ahead.close()
 
-    def _take(self, fetched: Fetched, advance: Any) -> tuple[OffsetRange, pa.RecordBatch]:
+    def _take(self, fetched: Fetched, advance: Any) -> tuple[PartitionReceipt, pa.RecordBatch]:
         if fetched.lost is not None:
             self._note_loss(fetched.lost)
         rows = self.shaper.shape(fetched)
@@ -357,7 +374,7 @@ class _Run:
         projected = self.shaper.project(rows)
         self.rows += projected.num_rows
         self.bytes += projected.nbytes
-        return fetched.offset_range, projected
+        return self.tally.parts[fetched.offset_range], projected
 
     def _room(self, offset_range: OffsetRange) -> int | None:
         """Return how many more rows the limits allow here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import stat
 import tomllib
 import warnings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PREFIX = "KAFKALAB_"
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _CONFIG_FILE, _PROFILE, _PROFILES = (_PREFIX + name for name in ("CONFIG_FILE", "PROFILE", "PROFILES"))
 
 
@@ -115,6 +117,8 @@ def _is_option(name: str, setting: Setting) -> bool:
     if not isinstance(setting.value, Secret):
         if name not in options.CALLBACKS | options.UNSAFE:
             raise ConfigError(f"{setting.origin}: {name} has to be text, a number or a bool")
+    elif _NO_TEXT.search(setting.text):
+        raise ConfigError(f"{setting.origin}: {name} holds bytes that are no text")
     elif wrong := options.complaint(name, setting.text.strip()):
         raise ConfigError(f"{setting.origin}: {wrong}")
     elif name.startswith("ssl.") and name.endswith((".ca.location", "certificate.location", "key.location")):

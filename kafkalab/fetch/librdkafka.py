@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -37,12 +38,13 @@ _MOST_MESSAGES = 10_000
 _LOOK_AFTER_S = 5.0
 _STALLED_S = 60.0
 _WORTH_A_SEEK = 1_000  # offsets; reading on through fewer is cheaper than a round trip
+_MOST_QUEUED = 100_000  # with the back-off below, more only takes memory
+_LIKELY_BYTES = 256  # of a record
+_LEAST_FETCH_BYTES, _MOST_FETCH_BYTES = 64 << 10, 4 << 20
 _READING = {
     "enable.partition.eof": True,
     "check.crcs": True,
-    "queued.min.messages": 1_000_000,
     "fetch.queue.backoff.ms": 1,
-    "fetch.message.max.bytes": 4 << 20,
     "fetch.wait.max.ms": 10,
 }
 # On a name that is no UTF-8, message.headers() returns a list with a hole in it, and an error on the side. Only calls
@@ -163,7 +165,8 @@ class LibrdkafkaFetcher:
         self, topic: str, lanes: dict[int, _Lane], options: FetchOptions, control: FetchControl
     ) -> Iterator[Fetched]:
         positions = {partition: lane.position for partition, lane in lanes.items()}
-        with _Stream(self, topic, _READING, positions, options) as stream:
+        settings = _reading(offset_range for lane in lanes.values() for offset_range in lane.waiting)
+        with _Stream(self, topic, settings, positions, options) as stream:
             for pulled in stream.pull(control):
                 lane = lanes[pulled.partition]
                 if pulled.at_end and not options.follow and self._goes_on(lane.waiting[0], pulled.position, options):
@@ -195,7 +198,8 @@ class LibrdkafkaFetcher:
         ranges = {p: OffsetRange(topic, p, int(offsets[0]), int(offsets[-1]) + 1) for p, offsets in draws.items()}
         wanted = {partition: set(offsets.tolist()) for partition, offsets in draws.items()}
         starts = {partition: offset_range.start for partition, offset_range in ranges.items()}
-        with _Stream(self, topic, _PROBING if sparse else _READING, starts, options) as stream:
+        settings = _PROBING if sparse else _reading(ranges.values())
+        with _Stream(self, topic, settings, starts, options) as stream:
             for pulled in stream.pull(control):
                 partition, offsets = pulled.partition, draws[pulled.partition]
                 hits = [message for message in pulled.messages if message.offset() in wanted[partition]]
@@ -355,18 +359,41 @@ def _only_topic(ranges: Iterable[OffsetRange]) -> str:
     return topics.pop()
 
 
+def _reading(ranges: Iterable[OffsetRange]) -> dict[str, Any]:
+    """Return settings that fetch a few records without the many behind them."""
+    span = sum(offset_range.span for offset_range in ranges)
+    sizes = {
+        "queued.min.messages": min(span, _MOST_QUEUED),
+        "fetch.message.max.bytes": min(max(span * _LIKELY_BYTES, _LEAST_FETCH_BYTES), _MOST_FETCH_BYTES),
+    }
+    return _READING | sizes
+
+
 def _to_arrow(messages: Sequence[Message], options: FetchOptions) -> pa.RecordBatch:
-    times = [message.timestamp() for message in messages]
+    count = len(messages)
+    numbers = chain.from_iterable(message.timestamp() for message in messages)
+    kinds, times = np.fromiter(numbers, np.int64, 2 * count).reshape(count, 2).T
     columns = [
-        pa.array([message.offset() for message in messages], pa.int64()),
-        pa.array([None if kind == 0 or at == -1 else at for kind, at in times], TIMESTAMP),
-        pa.array([kind for kind, _ in times], pa.int8()),
-        pa.array([message.key() for message in messages], pa.binary()),
-        pa.array([message.value() for message in messages], pa.binary()),
+        pa.array(np.fromiter((message.offset() for message in messages), np.int64, count)),
+        pa.array(times, TIMESTAMP, mask=(kinds == 0) | (times == -1)),
+        pa.array(kinds.astype(np.int8)),
+        _binary([message.key() for message in messages]),
+        _binary([message.value() for message in messages]),
     ]
     if options.headers:
         columns.append(pa.array([_headers(message) for message in messages], HEADERS))
     return pa.RecordBatch.from_arrays(columns, schema=record_schema(headers=options.headers))
+
+
+def _binary(values: list[bytes]) -> pa.Array:
+    # The buffer of pa.array(values, pa.binary()) grows, and to touch new memory costs more than all else here.
+    try:
+        lengths = np.fromiter(map(len, values), np.int64, len(values))
+    except TypeError:  # a null has no length
+        return pa.array(values, pa.binary())
+    ends = np.concatenate(([0], lengths.cumsum()))
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(values))]
+    return pa.Array.from_buffers(pa.large_binary(), len(values), buffers).cast(pa.binary())
 
 
 def _headers(message: Message) -> list[dict[str, Any]] | None:

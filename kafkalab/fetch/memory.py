@@ -225,16 +225,21 @@ class MemoryCluster:
     def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Iterator[Fetched]:
         """Yield the visible records of the ranges, a batch a step, the ranges in turn."""
         waiting = deque((offset_range, offset_range.start) for offset_range in ranges)
+        idle = 0
         while waiting and not control.stop.is_set():
+            if idle >= len(waiting):
+                idle = 0
+                with self._changed:
+                    self._changed.wait(0.05)
             offset_range, position = waiting.popleft()
             if offset_range in control.finished:
                 continue
             step = self._step(offset_range, position, options)
             if step is None:
-                with self._changed:
-                    self._changed.wait(0.05)
+                idle += 1
                 waiting.append((offset_range, position))
                 continue
+            idle = 0
             if step.stop is None:
                 waiting.append((offset_range, step.next_offset))
             yield step

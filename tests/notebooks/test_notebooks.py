@@ -1,0 +1,74 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+Execute = Callable[[str], Any]
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook: Any, kind: str) -> Iterator[str]:
+    """Go through what cells have displayed in a form, such as ``text/html``."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if kind in output.get("data", {}):
+                yield output.data[kind]
+
+
+def shown(notebook: Any, source: str) -> str:
+    """Return as text what the cell with that in its source displays last."""
+    (cell,) = (cell for cell in code_cells(notebook) if source in cell.source)
+    text: str = cell.outputs[-1].data["text/plain"]
+    return text
+
+
+def test_there_are_notebooks() -> None:
+    assert [path.name for path in NOTEBOOKS][:1] == ["01_explore.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_it_is_stored_without_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert [cell.id for cell in code_cells(notebook) if cell.outputs or cell.execution_count is not None] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_every_cell_runs(path: Path, executed: Execute) -> None:
+    notebook = executed(path.name)
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_explore_shows_frames_and_a_picture(executed: Execute) -> None:
+    notebook = executed("01_explore.ipynb")
+    frames = [html for html in outputs(notebook, "text/html") if 'class="dataframe"' in html]
+    assert len(frames) >= 10
+    assert len(list(outputs(notebook, "image/png"))) == 1
+
+
+def test_explore_tells_the_truth(executed: Execute) -> None:
+    notebook = executed("01_explore.ipynb")
+    assert shown(notebook, "isolation_level=") == "(1600, 2000)"
+    assert shown(notebook, 'lab.scan("clicks"') == "50000"
+    assert "limit" in shown(notebook, "limit=30_000")
+    assert "4 partitions, reached>" in shown(notebook, "kl.receipt(orders)")
+
+
+def test_explore_warns_only_of_the_limit_it_sets(executed: Execute) -> None:
+    notebook = executed("01_explore.ipynb")
+    warned = [
+        output.text
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stderr" and "Warning" in output.text
+    ]
+    assert len(warned) == 1
+    assert "LimitWarning: the read stopped at limit=30,000" in warned[0]

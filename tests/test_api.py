@@ -1,0 +1,153 @@
+"""The public names, and how people write with them: mypy checks every line of this file."""
+
+import datetime as dt
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import kafkalab as kl
+
+
+def test_the_public_names_are_sorted_there_and_explained() -> None:
+    assert list(kl.__all__) == sorted(kl.__all__)
+    assert len(set(kl.__all__)) == len(kl.__all__)
+    for name in kl.__all__:
+        assert inspect.getdoc(getattr(kl, name)), name
+
+
+def test_nothing_public_is_left_out() -> None:
+    own = {name: value for name, value in vars(kl).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    public = {name for name, value in own.items() if getattr(value, "__module__", "") != "typing"}
+    assert public == set(kl.__all__)
+
+
+def test_every_error_is_public() -> None:
+    from kafkalab import errors
+
+    kinds = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
+    assert kinds <= set(kl.__all__)
+
+
+@pytest.mark.parametrize("name", ["KafkalabErrors", "lab2"])
+def test_a_name_that_is_not_there_is_an_attribute_error(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"module 'kafkalab' has no attribute '{name}'"):
+        getattr(kl, name)
+
+
+@pytest.mark.parametrize("verb", [name for name, _ in inspect.getmembers(kl.Lab, inspect.isfunction) if name[0] != "_"])
+def test_every_verb_is_explained(verb: str) -> None:
+    doc = inspect.getdoc(getattr(kl.Lab, verb)) or ""
+    signature = inspect.signature(getattr(kl.Lab, verb))
+    explained = [name for name in signature.parameters if name not in ("self", "internal", "reading")]
+    assert doc
+    assert [name for name in explained if "Parameters" in doc and name not in doc] == []
+
+
+@pytest.fixture
+def lab() -> Iterator[kl.Lab]:
+    cluster = kl.MemoryCluster({"orders": 2})
+    record = kl.MemoryRecord(b'{"amount": 5}', key=b"u1", timestamp_ms=1_767_225_600_000, headers=[("h", None)])
+    cluster.append("orders", record, b'{"amount": 7}', partition=0)
+    with kl.Lab(cluster, cluster) as lab:
+        yield lab
+
+
+def test_reading_is_typed(lab: kl.Lab) -> None:
+    frame: pd.DataFrame = lab.read(
+        "orders",
+        "earliest",
+        "latest",
+        partitions=[0, 1],
+        key="text",
+        value="json",
+        headers=True,
+        columns=["offset", "amount"],
+        where=kl.field("amount") > 5,
+        errors="column",
+        isolation_level=kl.IsolationLevel.READ_COMMITTED,
+        on_data_loss="warn",
+        limit=None,
+        max_bytes=None,
+        timeout=60,
+        dtype_backend="pyarrow",
+        progress=False,
+    )
+    assert frame["amount"].tolist() == [7]
+
+
+def test_every_form_of_a_position_is_typed(lab: kl.Lab) -> None:
+    moment = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    by_partition: Mapping[int, int | str] = {0: 0, 1: "earliest"}
+    frames: list[pd.DataFrame] = [
+        lab.read("orders", 0, progress=False),
+        lab.read("orders", {0: -1}, {0: "latest"}, progress=False),
+        lab.read("orders", by_partition, progress=False),
+        lab.read("orders", moment, dt.date(2026, 1, 2), progress=False),
+        lab.read("orders", np.datetime64("2026-01-01"), progress=False),
+        lab.read("orders", dt.timedelta(days=-1), progress=False),
+    ]
+    assert [len(frame) for frame in frames] == [2, 1, 2, 1, 1, 0]
+
+
+def test_receipts_are_typed(lab: kl.Lab) -> None:
+    receipt: kl.Receipt = kl.receipt(lab.read("orders", isolation_level="read_uncommitted", progress=False))
+    part: kl.PartitionReceipt = receipt.partitions[0]
+    stop: kl.StopReason = part.stop
+    assert (stop, part.rows, receipt.complete) == (kl.StopReason.REACHED, 2, True)
+    both: pd.DataFrame = kl.concat([lab.read("orders", partitions=p, progress=False) for p in (0, 1)])
+    assert len(both) == 2
+
+
+def test_looking_is_typed(lab: kl.Lab) -> None:
+    looks: list[pd.DataFrame] = [
+        lab.topics(),
+        lab.describe("orders", group_id="g"),
+        lab.head("orders", 5, value="text"),
+        lab.last("orders", n=5, start="earliest"),
+        lab.sample("orders", n=1000, seed=7, columns=["amount"]),
+    ]
+    assert all(len(frame) for frame in looks)
+    live: kl.LiveEstimate | None = kl.receipt(looks[-1]).live
+    assert live == kl.LiveEstimate(2, 2, 2)
+
+
+def test_streams_are_typed(lab: kl.Lab) -> None:
+    scan: kl.Scan = lab.scan("orders", limit=10, value="json")
+    table: pa.Table = pa.table(scan)
+    receipt: kl.Receipt | None = scan.receipt
+    assert receipt is not None
+    assert table.num_rows == receipt.rows == 2
+
+
+def test_tails_are_typed(lab: kl.Lab) -> None:
+    with lab.tail("orders", rows=10, start="earliest") as tail:
+        seen: bool = tail.wait_for(2, timeout=5)
+        frame: pd.DataFrame = tail.run(0)
+    assert seen
+    assert len(frame) == 2
+
+
+def test_mapping_and_exporting_are_typed(lab: kl.Lab, tmp_path: Path) -> None:
+    def amount(frame: pd.DataFrame) -> int:
+        return int(frame["amount"].sum()) if len(frame) else 0
+
+    sums: pd.DataFrame = lab.map_partitions("orders", amount, value="json", workers=2, executor="thread")
+    assert sums["result"].tolist() == [12, 0]
+    written: pd.DataFrame = lab.export("orders", tmp_path, format="csv", value="text", progress=False)
+    assert written["rows"].tolist() == [2]
+
+
+def test_errors_are_caught_by_their_kind_or_the_built_in(lab: kl.Lab) -> None:
+    with pytest.raises(kl.KafkalabError) as caught:
+        lab.read("order")
+    topic: str | None = caught.value.topic
+    partition: int | None = caught.value.partition
+    offset: int | None = caught.value.offset
+    assert (topic, partition, offset) == ("order", None, None)
+    with pytest.raises(LookupError):
+        lab.read("order")

@@ -1,0 +1,204 @@
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import kafkalab as kl
+from kafkalab.errors import ArgumentError, KafkalabError
+from kafkalab.fetch.memory import MemoryCluster
+from tests.oracle import TOPIC
+
+
+@pytest.fixture
+def cluster() -> MemoryCluster:
+    return MemoryCluster({TOPIC: 2})
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("kafkalab")] == []
+
+
+def tail_of(cluster: MemoryCluster, rows: int = 1000, **reading: Any) -> kl.Tail:
+    return kl.Lab(cluster, cluster).tail(TOPIC, rows, **reading)
+
+
+def fill(cluster: MemoryCluster, count: int, *, first: int = 0, size: int = 1) -> None:
+    for number in range(first, first + count, size):
+        cluster.append(TOPIC, *[b"%d" % n for n in range(number, number + size)])
+
+
+def test_only_what_is_written_from_now_on_is_shown(cluster: MemoryCluster) -> None:
+    fill(cluster, 3)
+    with tail_of(cluster) as tail:
+        cluster.append(TOPIC, b"new", partition=1)
+        assert tail.wait_for(1, timeout=5)
+        assert tail.df["value"].tolist() == ["new"]
+    assert (tail.seen, tail.dropped, tail.running) == (1, 0, False)
+
+
+def test_earlier_rows_are_shown_when_asked_for(cluster: MemoryCluster) -> None:
+    fill(cluster, 3)
+    with tail_of(cluster, start="earliest") as tail:
+        assert tail.wait_for(3, timeout=5)
+        assert tail.df["value"].tolist() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 10], ids="batches of {}".format)
+@pytest.mark.parametrize("kept", [0, 1, 4, 7])
+def test_the_newest_rows_are_kept_and_the_others_counted(cluster: MemoryCluster, size: int, kept: int) -> None:
+    with tail_of(cluster, rows=kept) as tail:
+        fill(cluster, 30, size=size)
+        assert tail.wait_for(30, timeout=5)
+        assert tail.df["value"].tolist() == [str(n) for n in range(30 - kept, 30)]
+        assert (tail.seen, tail.dropped) == (30, 30 - kept)
+
+
+def test_a_cut_batch_is_not_kept_whole_in_memory(cluster: MemoryCluster) -> None:
+    with tail_of(cluster, rows=1, value="bytes") as tail:
+        cluster.append(TOPIC, *[bytes(100_000)] * 10)
+        assert tail.wait_for(10, timeout=5)
+        assert sum(rows.get_total_buffer_size() for rows in tail._steps) < 200_000
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+def test_a_run_ends_in_time_and_gives_the_frame(cluster: MemoryCluster, seconds: float) -> None:
+    fill(cluster, 2)
+    tail = tail_of(cluster, start="earliest")
+    assert tail.wait_for(2, timeout=5)
+    frame = tail.run(seconds)
+    assert frame["offset"].tolist() == [0, 1]
+    assert not tail.running
+    assert kl.receipt(frame).rows == 2
+
+
+def test_a_tail_with_a_timeout_stops_and_nobody_waits_for_it(cluster: MemoryCluster) -> None:
+    tail = tail_of(cluster, timeout=0.01)
+    assert not tail.wait_for(1, timeout=60)
+    assert tail.run(60).empty
+    assert kl.receipt(tail.df).stop_reasons == (kl.StopReason.TIMEOUT,)
+
+
+def test_stopping_twice_is_fine_and_the_rows_stay(cluster: MemoryCluster) -> None:
+    fill(cluster, 2)
+    tail = tail_of(cluster, start="earliest")
+    tail.wait_for(2, timeout=5)
+    tail.stop()
+    tail.stop()
+    assert len(tail.df) == 2
+    assert kl.receipt(tail.df).stop_reasons == (kl.StopReason.INTERRUPTED,)
+
+
+def test_the_repr_says_what_it_does(cluster: MemoryCluster) -> None:
+    with tail_of(cluster, rows=1) as tail:
+        fill(cluster, 3)
+        tail.wait_for(3, timeout=5)
+        assert repr(tail).startswith("<Tail orders following: ")
+        assert repr(tail).endswith(" records/s · shown 1 of 3 · dropped 2>")
+    assert repr(tail).startswith("<Tail orders stopped: ")
+
+
+def test_the_rate_is_of_the_last_five_seconds(cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("kafkalab.tail.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with tail_of(cluster) as tail:
+        fill(cluster, 10)
+        tail.wait_for(10, timeout=5)
+        assert tail.rate == 2.0
+        now[0] += 6
+        assert tail.rate == 0.0
+
+
+def test_arrivals_that_nobody_asks_about_do_not_pile_up(
+    cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 100_000, 10))
+    monkeypatch.setattr("kafkalab.tail.time", SimpleNamespace(monotonic=lambda: next(now)))
+    with tail_of(cluster) as tail:
+        fill(cluster, 50)
+        tail.wait_for(50, timeout=5)
+        assert len(tail._arrivals) <= 1
+
+
+def failing(cluster: MemoryCluster, at: int) -> None:
+    def fail(_: object, position: int) -> None:
+        if position == at:
+            message = "the network is gone"
+            raise KafkalabError(message, topic=TOPIC, partition=0, offset=at)
+
+    cluster.before_step = fail
+
+
+def test_what_ends_a_tail_is_raised_to_whoever_looks_and_nobody_waits(cluster: MemoryCluster) -> None:
+    fill(cluster, 3)
+    failing(cluster, at=2)
+    tail = tail_of(cluster, start={0: 0})
+    assert not tail.wait_for(100, timeout=60)
+    with pytest.raises(KafkalabError, match=r"orders\[0\]@2: the network is gone"):
+        tail.run(60)
+    with pytest.raises(KafkalabError, match="the network is gone"):
+        _ = tail.df
+    assert "failed" in repr(tail)
+
+
+def test_an_interrupt_ends_a_run(cluster: MemoryCluster) -> None:
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    fill(cluster, 1)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it may come at any line
+        tail = tail_of(cluster, start="earliest")
+        cluster.before_step = interrupt
+        tail.run(60)
+    tail.stop()
+    assert not tail.running
+
+
+def test_an_open_transaction_is_waited_for(cluster: MemoryCluster) -> None:
+    cluster.append(TOPIC, b"undecided", producer_id=7)
+    with tail_of(cluster, start="earliest") as tail:
+        cluster.append(TOPIC, b"other", partition=1)
+        assert tail.wait_for(1, timeout=5)
+        assert tail.df["value"].tolist() == ["other"]
+        cluster.end_transaction(7, commit=True)
+        assert tail.wait_for(2, timeout=5)
+        assert tail.df["value"].tolist() == ["other", "undecided"]
+
+
+def test_a_tail_shows_what_is_readable_and_what_is_not(cluster: MemoryCluster) -> None:
+    with tail_of(cluster) as tail:
+        cluster.append(TOPIC, b'{"amount": 5}')
+        cluster.append(TOPIC, b"\xff")
+        assert tail.wait_for(2, timeout=5)
+        frame = tail.df
+    assert frame["amount"].tolist()[0] == 5
+    assert frame["_error"][1].startswith("value: no JSON")
+    assert frame["_raw"][1] == b"\xff"
+
+
+def test_a_filter_lets_through_what_passes(cluster: MemoryCluster) -> None:
+    with tail_of(cluster, where=kl.field("offset") >= 2, columns=["offset"]) as tail:
+        fill(cluster, 4)
+        assert tail.wait_for(2, timeout=5)
+        assert tail.df.to_dict("list") == {"offset": [2, 3]}
+
+
+def test_an_empty_tail_is_an_empty_frame(cluster: MemoryCluster) -> None:
+    with tail_of(cluster, value="text") as tail:
+        assert tail.df.columns.tolist()[-1] == "value"
+        assert tail.df.empty
+
+
+@pytest.mark.parametrize("rows", [-1, 1.5, "10", None])
+def test_rows_are_a_number(cluster: MemoryCluster, rows: Any) -> None:
+    with pytest.raises(ArgumentError, match="rows is a whole number from 0 on, not"):
+        tail_of(cluster, rows)
