@@ -1,5 +1,7 @@
 """The native half of kafkalab, written in Rust (``rust/``)."""
 
+from typing import Literal, final
+
 def version() -> str:
     """Tell the version of the native half, as Cargo spells it.
 
@@ -8,3 +10,288 @@ def version() -> str:
     str
         A semantic version such as ``"0.1.0-dev.0"``, which Python spells ``0.1.0.dev0``.
     """
+
+class NativeError(Exception):
+    """The root of what the native half raises on purpose; network failures are `OSError` as everywhere."""
+
+class MalformedResponseError(NativeError):
+    """A response is not what its version says, answers another request, or has an impossible length."""
+
+class CorruptBatchError(NativeError):
+    """A record batch contradicts its checksum, its header or its format.
+
+    Attributes
+    ----------
+    topic : str
+    partition : int
+    base_offset : int
+        Where the batch begins. Everything before it has been given.
+    """
+
+    topic: str
+    partition: int
+    base_offset: int
+
+class UnsupportedMagicError(NativeError):
+    """A record batch has message format v0 or v1, which librdkafka reads; attributes as in `CorruptBatchError`."""
+
+    topic: str
+    partition: int
+    base_offset: int
+
+class BatchTooLargeError(NativeError):
+    """A record batch holds more than ``max_batch_bytes``; attributes as in `CorruptBatchError`."""
+
+    topic: str
+    partition: int
+    base_offset: int
+
+class TlsError(NativeError):
+    """The encrypted connection failed.
+
+    Attributes
+    ----------
+    reason : str
+        What kind of failure. After ``"bad_certificate"`` (X.509 v1, a name only in CN, a server certificate as its own
+        authority), ``"configuration"`` and ``"other"`` OpenSSL may still succeed.
+    """
+
+    reason: Literal[
+        "unknown_issuer",
+        "name_mismatch",
+        "expired",
+        "bad_certificate",
+        "client_certificate",
+        "not_tls",
+        "configuration",
+        "other",
+    ]
+
+class StoppedError(NativeError):
+    """The stop flag was set during a wait."""
+
+@final
+class StopFlag:
+    """Ends the waits of other threads, within 100 ms."""
+
+    def __new__(cls) -> StopFlag: ...
+    def set(self) -> None:
+        """Stop every wait that was given this flag, for good."""
+
+    def is_set(self) -> bool:
+        """Tell whether it was set."""
+
+@final
+class TlsOptions:
+    """Whom to trust and who to be.
+
+    Parameters
+    ----------
+    ca_pem : bytes, optional
+        The authorities to trust; the system's by default.
+    certificate_pem, key_pem : bytes, optional
+        The client's certificate chain and its unencrypted key: both or neither.
+    server_name : str, optional
+        What the broker's certificate must be for; the host by default.
+    verify : bool, default True
+        Whether the broker's certificate is checked at all.
+    """
+
+    def __new__(
+        cls,
+        *,
+        ca_pem: bytes | None = None,
+        certificate_pem: bytes | None = None,
+        key_pem: bytes | None = None,
+        server_name: str | None = None,
+        verify: bool = True,
+    ) -> TlsOptions: ...
+
+@final
+class Connection:
+    """A connection to one broker, over which requests are answered in order.
+
+    All waits release the GIL, look at the stop flag and at signals every 100 ms, and end with `TimeoutError` when
+    nothing has come for ``timeout`` seconds. After any failure it is closed: what is left of an answer would be taken
+    for the next one.
+    """
+
+    @staticmethod
+    def open(
+        host: str,
+        port: int,
+        *,
+        connect_timeout: float,
+        tls: TlsOptions | None = None,
+        stop: StopFlag | None = None,
+        max_frame_bytes: int = ...,
+    ) -> Connection:
+        """Connect, and shake hands if TLS is asked for.
+
+        Raises
+        ------
+        OSError
+            `ConnectionRefusedError`, `TimeoutError`, or what else the network says.
+        TlsError
+            Where the certificates do not fit, or the listener speaks no TLS.
+
+        Notes
+        -----
+        A frame above ``max_frame_bytes`` (1 GiB by default) is a `MalformedResponseError`.
+        """
+
+    def send(self, frame: bytes, *, timeout: float = 30.0, stop: StopFlag | None = None) -> None:
+        """Write a request; its length is put before it."""
+
+    def receive(self, timeout: float, *, stop: StopFlag | None = None) -> bytes:
+        """Return the next answer without its length.
+
+        Raises
+        ------
+        TlsError
+            With reason ``"not_tls"`` where a plain connection meets a TLS listener.
+        """
+
+    def receive_fetch(
+        self,
+        timeout: float,
+        *,
+        version: int,
+        correlation_id: int,
+        stop: StopFlag | None = None,
+    ) -> FetchResponse:
+        """Receive the answer to a Fetch request of version 4 to 11, into memory that is used again.
+
+        At most two spare buffers are kept: drop a response when it has been read.
+        """
+
+    def close(self) -> None:
+        """Close it; a wait of another thread ends with `ConnectionError`."""
+
+@final
+class PartitionHead:
+    """What a response says about one partition.
+
+    Attributes
+    ----------
+    topic : str
+    partition : int
+    error_code : int
+    high_watermark : int
+    last_stable_offset : int
+    log_start_offset : int
+        -1 before version 5.
+    preferred_read_replica : int
+        -1 for none.
+    next_offset : int or None
+        After the last batch that came whole; None if none did. What to fetch next, before anything is parsed.
+    cut_batch_bytes : int or None
+        The size of the batch that was cut at the end, if enough of it came to tell: where nothing came whole, the
+        least ``partition_max_bytes`` that brings it.
+    record_bytes : int
+        The size of the batches on the wire.
+    """
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def error_code(self) -> int: ...
+    @property
+    def high_watermark(self) -> int: ...
+    @property
+    def last_stable_offset(self) -> int: ...
+    @property
+    def log_start_offset(self) -> int: ...
+    @property
+    def preferred_read_replica(self) -> int: ...
+    @property
+    def next_offset(self) -> int | None: ...
+    @property
+    def cut_batch_bytes(self) -> int | None: ...
+    @property
+    def record_bytes(self) -> int: ...
+
+@final
+class FetchResponse:
+    """A Fetch response, which is parsed step by step."""
+
+    @staticmethod
+    def from_bytes(frame: bytes, version: int) -> FetchResponse:
+        """Read a response that is in memory; it begins with the correlation id."""
+
+    @property
+    def throttle_ms(self) -> int:
+        """How long the broker's quota keeps this connection waiting."""
+
+    @property
+    def error_code(self) -> int:
+        """The error of the whole response; 0 before version 7."""
+
+    @property
+    def wire_bytes(self) -> int:
+        """The size of the frame."""
+
+    @property
+    def partitions(self) -> list[PartitionHead]:
+        """The partitions in the order of the response; each call makes the list anew."""
+
+    def next_step(
+        self,
+        wanted: dict[tuple[str, int], tuple[int, int]],
+        *,
+        read_committed: bool,
+        headers: bool = False,
+        check_crcs: bool = True,
+        max_step_bytes: int = 16_777_216,
+        max_batch_bytes: int = ...,
+    ) -> Step | None:
+        """Parse on, without the GIL; partition by partition, each in offset order.
+
+        Parameters
+        ----------
+        wanted : dict
+            ``(topic, partition)`` to the offsets ``(start, end)`` to give, looked up when a partition begins. Others,
+            and those with an error code, are passed over.
+        read_committed : bool
+            Whether the records of aborted transactions are left out.
+        headers : bool, default False
+            Whether the ``headers`` column is built.
+        check_crcs : bool, default True
+            Whether each batch's CRC-32C is checked.
+        max_step_bytes : int, default 16 MiB
+            Decompressed bytes after which a step ends; a larger batch makes a step of its own.
+        max_batch_bytes : int, default 256 MiB
+            The most that one batch may hold decompressed.
+
+        Returns
+        -------
+        Step or None
+            None at the end of the response. A partition with a whole batch gives at least one step, though it may have
+            no records.
+
+        Raises
+        ------
+        CorruptBatchError, UnsupportedMagicError, BatchTooLargeError
+            Once all that stands before the batch has been given.
+        """
+
+@final
+class Step:
+    """Records of one partition, as an Arrow record batch: ``pyarrow.record_batch(step)`` takes it over uncopied."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def next_offset(self) -> int:
+        """Everything wanted below this offset has been given; at or above ``end``, the range is done."""
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """Export for any library that speaks Arrow's PyCapsule interface."""

@@ -240,6 +240,21 @@ class Cluster:
             raise translate(error, topic=topic)
         return {part.partition: part.offset if part.offset >= 0 else None for part in answer}
 
+    def leaders(self, topic: str) -> dict[int, tuple[str, int]]:
+        """Return the host and port of each partition's leader, as the brokers advertise them; asked anew each time.
+
+        Raises
+        ------
+        UnknownTopicError
+            There is no such topic.
+        """
+        found = self._admin.metadata()
+        if topic not in found.topics:
+            raise self._unknown(topic)
+        partitions = found.topics[topic].partitions.values()
+        brokers = {broker.id: (str(broker.host), broker.port) for broker in found.brokers.values()}
+        return {part.id: brokers[part.leader] for part in partitions if part.leader in brokers}
+
     def group_ids(self) -> list[str]:
         """Return the ids of all consumer groups that this client may see, sorted."""
         self.connect()

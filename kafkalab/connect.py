@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import atexit
 import sys
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import warnings
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from kafkalab.cluster import Cluster
 from kafkalab.connection import ConnectionConfig
-from kafkalab.errors import ArgumentError, BrokerStartError
+from kafkalab.errors import ArgumentError, BrokerStartError, KafkalabWarning, UnsupportedError
+from kafkalab.fetch.arrow import ArrowFetcher
 from kafkalab.fetch.librdkafka import LibrdkafkaFetcher
+from kafkalab.fetch.wire import unsupported_option
 from kafkalab.lab import Lab
 
 if TYPE_CHECKING:
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kafkalab.brokers import ApacheKafka, MockBroker
+    from kafkalab.fetch.base import Fetcher
 
-Engine: TypeAlias = Literal["auto", "librdkafka"]
+Engine: TypeAlias = Literal["auto", "arrow", "librdkafka"]
 
 
 def connect(
@@ -44,8 +48,9 @@ def connect(
         A ``client.properties`` file, with librdkafka's or Java's names.
     profile : str, optional
         A table of ``~/.config/kafkalab/profiles.toml``.
-    engine : {"auto", "librdkafka"}
-        What reads.
+    engine : {"auto", "arrow", "librdkafka"}
+        What reads: the fast engine, or librdkafka where an option of the connection needs it, with a warning that names
+        that option.
     timeout : float
         Seconds that the cluster has to answer.
 
@@ -61,15 +66,28 @@ def connect(
     BrokerUnreachableError, TlsError, AuthenticationError
         No broker answers, the encryption fails, or the credentials are refused.
     """
-    if engine not in ("auto", "librdkafka"):
-        message = f"engine is 'auto' or 'librdkafka', not {engine!r}"
-        raise ArgumentError(message)
     loaded = ConnectionConfig.load(bootstrap, config=config, config_file=config_file, profile=profile)
     cluster = Cluster(loaded, timeout=timeout)
     cluster.connect()
-    lab = Lab(cluster, LibrdkafkaFetcher(loaded, cluster))
+    lab = Lab(cluster, _fetcher(engine, loaded, cluster))
     lab.on_close(cluster.close)
     return lab
+
+
+def _fetcher(engine: str, config: ConnectionConfig, cluster: Cluster) -> Fetcher:
+    if engine not in get_args(Engine):
+        raise ArgumentError(f"engine is 'auto', 'arrow' or 'librdkafka', not {engine!r}")
+    option = unsupported_option(config)
+    if engine == "librdkafka" or (engine == "auto" and option):
+        if engine == "auto":
+            text = (
+                f"librdkafka reads, and slower, as only it can honour {option}; engine='librdkafka' says so in silence"
+            )
+            warnings.warn(text, KafkalabWarning, stacklevel=3)
+        return LibrdkafkaFetcher(config, cluster)
+    if option:
+        raise UnsupportedError(f"the arrow engine cannot honour {option}: use engine='librdkafka'")
+    return ArrowFetcher(config, cluster)
 
 
 def demo(broker: Literal["auto", "apache", "mock"] = "auto") -> Lab:
@@ -79,7 +97,7 @@ def demo(broker: Literal["auto", "apache", "mock"] = "auto") -> Lab:
     ----------
     broker : {"auto", "apache", "mock"}
         Apache Kafka, which the ``[broker]`` extra brings, or librdkafka's mock of it, which has no time index, little
-        room, and shows aborted records. By default the real one, or the mock where that cannot be had, with a word on why.
+        room, and shows aborted records. By default the real one, or the mock where that cannot be had, and it says why.
 
     Raises
     ------

@@ -31,11 +31,10 @@ from kafkalab.tail import Tail
 
 if TYPE_CHECKING:
     import os
-    import threading
     from collections.abc import Callable, Iterable, Sequence
 
     from kafkalab.cluster import Metadata
-    from kafkalab.fetch.base import Fetched, Fetcher
+    from kafkalab.fetch.base import Fetched, Fetcher, Stop
     from kafkalab.frame import DtypeBackend
     from kafkalab.model import IsolationLevel, TopicInfo
     from kafkalab.parallel import Executor
@@ -483,7 +482,7 @@ class Lab:
 
         scan.names = Names()
 
-        def task(part: OffsetRange, stop: threading.Event) -> Any:
+        def task(part: OffsetRange, stop: Stop) -> Any:
             collected = Collected(replace(scan, plan=scan.plan.with_ranges([part])))
             collected.run(stop)
             receipt = collected.scan.receipt or Receipt(())

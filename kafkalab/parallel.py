@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import concurrent.futures
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pandas as pd
 
 from kafkalab.errors import ArgumentError, MapError
+from kafkalab.fetch.base import Stop
 from kafkalab.frame import concat
 
 if TYPE_CHECKING:
     from kafkalab.model import OffsetRange
 
 Executor: TypeAlias = Literal["thread", "sync"]
-Task: TypeAlias = Callable[["OffsetRange", threading.Event], Any]
+Task: TypeAlias = Callable[["OffsetRange", Stop], Any]
 
 
 def run_all(task: Task, ranges: list[OffsetRange], workers: int, executor: str) -> dict[OffsetRange, Any]:
@@ -27,7 +27,7 @@ def run_all(task: Task, ranges: list[OffsetRange], workers: int, executor: str) 
     MapError
         From the first failure in the order of the ranges; what the others gave is in its ``results``.
     """
-    stop = threading.Event()
+    stop = Stop()
     if executor == "sync":
         return _gather({part: _done(task, part, stop) for part in ranges})
     if workers < 1:
@@ -37,8 +37,8 @@ def run_all(task: Task, ranges: list[OffsetRange], workers: int, executor: str) 
         message = f"executor is 'thread' or 'sync', not {executor!r}"
         raise ArgumentError(message)
     with concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="kafkalab-map") as pool:
-        futures = {part: pool.submit(task, part, stop) for part in ranges}
         try:
+            futures = {part: pool.submit(task, part, stop) for part in ranges}
             concurrent.futures.wait(futures.values())
         except BaseException:
             stop.set()
@@ -47,7 +47,7 @@ def run_all(task: Task, ranges: list[OffsetRange], workers: int, executor: str) 
     return _gather(futures)
 
 
-def _done(task: Task, part: OffsetRange, stop: threading.Event) -> concurrent.futures.Future[Any]:
+def _done(task: Task, part: OffsetRange, stop: Stop) -> concurrent.futures.Future[Any]:
     future: concurrent.futures.Future[Any] = concurrent.futures.Future()
     try:
         future.set_result(task(part, stop))

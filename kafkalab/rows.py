@@ -48,8 +48,8 @@ class RowOptions:
     Attributes
     ----------
     key, value : {"bytes", "text", "json", "auto"}
-        Their formats. JSON objects become a column for each field; one whose name a record's own column has gets
-        ``value.`` in front, and those of keys always get ``key.``.
+        Their formats. JSON objects become a column for each field; one whose name a record's own column has, or that
+        begins with ``key.`` or ``value.``, gets ``value.`` in front, and those of keys always get ``key.``.
     headers : bool
         Whether there is a ``headers`` column: lists of structs of ``key`` and ``value``.
     columns : sequence of str, optional

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings
-from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,7 +22,9 @@ from kafkalab.errors import (
     ReadTimeoutError,
     UnknownTopicError,
 )
-from kafkalab.fetch.base import FetchControl, payload_bytes
+from kafkalab.fetch.base import FetchControl, Stop, payload_bytes
+from kafkalab.fetch.loss import deleted
+from kafkalab.fetch.readahead import ReadAhead
 from kafkalab.model import PartitionReceipt, Receipt, StopReason
 from kafkalab.progress import progress
 from kafkalab.rows import Names, RowOptions, RowShaper
@@ -71,77 +71,6 @@ class Limits:
                 kind = "whole number" if whole else "number"
                 message = f"a limit in {name} is a {kind} from 0 on, or None for no limit, not {value!r}"
                 raise ArgumentError(message)
-
-
-class _ReadAhead:
-    """Runs an iterator in a thread, ahead of its reader by a bounded number of bytes."""
-
-    def __init__(self, source: Iterator[Fetched], control: FetchControl, most_bytes: int) -> None:
-        self._source = source
-        self._control = control
-        self._most_bytes = most_bytes
-        self._waiting: deque[Fetched] = deque()
-        self._bytes = 0
-        self._error: BaseException | None = None
-        self._done = False
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="kafkalab-fetch", daemon=True)
-
-    def start(self) -> None:
-        """Begin: a step of its own, so that whoever is interrupted in it can still close."""
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            for fetched in self._source:
-                if not self._put(fetched):
-                    break
-        except BaseException as error:  # noqa: BLE001 - the reader raises it
-            self._error = error
-        finally:
-            self._close_source()
-            with self._changed:
-                self._done = True
-                self._changed.notify_all()
-
-    def _close_source(self) -> None:
-        close = getattr(self._source, "close", None)
-        if close is not None:
-            close()
-
-    def _put(self, fetched: Fetched) -> bool:
-        size = fetched.arrow_batch.nbytes
-        with self._changed:
-            while self._bytes and self._bytes + size > self._most_bytes and not self._control.stop.is_set():
-                self._changed.wait(_LOOK_S)
-            self._waiting.append(fetched)
-            self._bytes += size
-            self._changed.notify_all()
-        return not self._control.stop.is_set()
-
-    def get(self, seconds: float) -> Fetched | None:
-        """Return what is next, or None after waiting that long; raise StopIteration at the end."""
-        with self._changed:
-            if not self._waiting and not self._done:
-                self._changed.wait(seconds)
-            if self._waiting:
-                fetched = self._waiting.popleft()
-                self._bytes -= fetched.arrow_batch.nbytes
-                self._changed.notify_all()
-                return fetched
-            if not self._done:
-                return None
-        if self._error is not None:
-            raise self._error
-        raise StopIteration
-
-    def close(self) -> None:
-        """Stop the thread and wait until it has ended."""
-        self._control.stop.set()
-        with self._changed:
-            self._changed.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join()
 
 
 def _unread(part: OffsetRange) -> PartitionReceipt:
@@ -222,9 +151,9 @@ class Scan:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return (rows for _, rows in self.steps() if rows.num_rows)
 
-    def steps(self, stop: threading.Event | None = None) -> Generator[tuple[PartitionReceipt, pa.RecordBatch]]:
+    def steps(self, stop: Stop | None = None) -> Generator[tuple[PartitionReceipt, pa.RecordBatch]]:
         """Yield the rows of each step, with how far they bring the receipt of their range, until told to stop."""
-        run = _Run(self, FetchControl(stop or threading.Event()))
+        run = _Run(self, FetchControl(stop or Stop()))
         try:
             yield from run
         finally:
@@ -278,7 +207,7 @@ class Collected:
         self.scan = scan
         self._by_range: dict[OffsetRange, list[_Kept]] = {part: [] for part in scan.plan.ranges}
 
-    def run(self, stop: threading.Event | None = None) -> None:
+    def run(self, stop: Stop | None = None) -> None:
         """Read to the end, or until told to stop."""
         with closing(self.scan.steps()) as steps:
             for part, rows in steps:
@@ -344,7 +273,7 @@ class _Run:
         source = scan.fetcher.fetch(scan.plan.ranges, scan.fetch_options, self.control)
         limits = scan.limits
         deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
-        ahead = _ReadAhead(iter(source), self.control, scan.read_ahead_bytes)
+        ahead = ReadAhead([source], self.control, scan.read_ahead_bytes)
         try:
             ahead.start()
             while self.tally.open and not self.control.stop.is_set():
@@ -354,9 +283,8 @@ class _Run:
                 if deadline is not None and time.monotonic() >= deadline:
                     self.tally.end_all(StopReason.TIMEOUT)
                     break
-                try:
-                    fetched = ahead.get(_LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic()))
-                except StopIteration:
+                fetched = ahead.get(_LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic()))
+                if fetched is None and ahead.ended:
                     break
                 if fetched is not None and fetched.offset_range in self.tally.open:
                     yield self._take(fetched, advance)
@@ -415,8 +343,7 @@ class _Run:
         try:
             after = self.scan.metadata.topic(before.name)
         except UnknownTopicError as error:
-            message = "the topic was deleted during the read"
-            raise DataLossError(message, topic=before.name) from error
+            raise deleted(before.name) from error
         except (BrokerUnreachableError, ReadTimeoutError) as error:
             self.notes.append(f"whether the topic was made anew during the read is not known: {error}")
             return

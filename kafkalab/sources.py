@@ -31,11 +31,11 @@ class Environment:
 
     Examples
     --------
-    >>> environment = Environment.of({"KAFKALAB_SASL_PASSWORD": "x", "XDG_CONFIG_HOME": "/home/alice/.config"})
+    >>> environment = Environment.of({"KAFKALAB_SASL_PASSWORD": "x", "XDG_CONFIG_HOME": "/settings"})
     >>> environment.settings
     {'sasl.password': Setting(value=Secret('***'), origin='KAFKALAB_SASL_PASSWORD')}
     >>> environment.profiles.as_posix()
-    '/home/alice/.config/kafkalab/profiles.toml'
+    '/settings/kafkalab/profiles.toml'
     """
 
     settings: dict[str, Setting]

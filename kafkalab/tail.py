@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from kafkalab.decode.json import unify
+from kafkalab.fetch.base import Stop
 from kafkalab.frame import to_frame
 from kafkalab.model import Receipt
 from kafkalab.rows import RowShaper
@@ -60,7 +61,7 @@ class Tail:
         self._error: BaseException | None = None
         self._done = False
         self._changed = threading.Condition()
-        self._stop = threading.Event()
+        self._stop = Stop()
         self.seen = 0
         self.dropped = 0
         self._thread = threading.Thread(target=self._follow, name="kafkalab-tail", daemon=True)

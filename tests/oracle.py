@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import kafkalab as kl
@@ -121,6 +122,9 @@ class World:
 
 
 Step: TypeAlias = "tuple[Any, ...]"
+
+reads_each = settings(max_examples=max(settings().max_examples // 3, 1))
+"""For a property whose every example reads a cluster through: fewer of them, whatever the profile."""
 
 partitions = st.integers(0, PARTITIONS - 1)
 records = st.builds(

@@ -235,7 +235,7 @@ def test_each_format_has_a_decoder(name: str) -> None:
         (["json"], True, "is no format"),
     ],
 )
-def test_a_wrong_format_is_refused_with_those_there_are(name: Any, auto: bool, says: str) -> None:  # noqa: FBT001
+def test_a_wrong_format_is_refused_with_those_there_are(name: Any, auto: bool, says: str) -> None:  # noqa: FBT001 - a column of the table
     with pytest.raises(ArgumentError) as caught:
         formats.check(name, auto=auto)
     assert says in str(caught.value)

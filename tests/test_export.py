@@ -2,7 +2,7 @@ import csv
 import io
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -243,7 +243,9 @@ def test_an_interrupt_leaves_no_file(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_replaced_whole(file_format: str, tmp_path: Path) -> None:
     path = tmp_path / f"orders+0+0-1.{file_format}"
     path.write_bytes(b"old " * 1000)
-    assert only(written(lab_of(b"v"), tmp_path, file_format, value="text")) == path
+    with path.open("rb") as reader:
+        assert only(written(lab_of(b"v"), tmp_path, file_format, value="text")) == path
+        assert reader.read() == b"old " * 1000
     assert [row["value"] for row in rows_in(path)] == ["v"]
 
 
@@ -326,7 +328,7 @@ class Big:
     def __init__(self) -> None:
         self.most = 0
 
-    def fetch(self, ranges: Sequence[OffsetRange], _: FetchOptions, __: FetchControl) -> Iterator[Fetched]:
+    def fetch(self, ranges: Sequence[OffsetRange], _: FetchOptions, __: FetchControl) -> Generator[Fetched]:
         (part,) = ranges
         before = pa.total_allocated_bytes()
         for offset in range(part.start, part.end):
@@ -341,7 +343,7 @@ class Big:
             yield Fetched(part, batch, offset + 1, StopReason.REACHED if offset + 1 == part.end else None)
             self.most = max(self.most, pa.total_allocated_bytes() - before)
 
-    def probe(self, *_: Any) -> Iterator[Fetched]:
+    def probe(self, *_: Any) -> Generator[Fetched]:
         raise NotImplementedError
 
 

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.timeout(60)  # a fresh interpreter loads pandas and pyarrow anew
+
 HEAVY = [
     "IPython",
     "dask",
@@ -17,6 +19,7 @@ HEAVY = [
     "matplotlib",
     "polars",
     "scipy",
+    "scramp",
     "tqdm",
 ]
 LOOK = """

@@ -9,6 +9,7 @@ import pytest
 
 import kafkalab as kl
 from kafkalab.errors import ArgumentError, MapError
+from kafkalab.fetch.base import Stop
 from kafkalab.fetch.memory import MemoryCluster
 from tests.oracle import TOPIC
 
@@ -169,3 +170,27 @@ def test_an_interrupt_is_raised_and_no_other_partition_is_worked_on(cluster: Mem
         signal.signal(signal.SIGINT, real)
     assert worked == [1]
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("kafkalab")] == []
+
+
+def test_an_interrupt_stops_the_reading_too(cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(20):
+        cluster.append(TOPIC, b"v")
+    told = threading.Event()
+
+    class Told(Stop):
+        def set(self) -> None:
+            super().set()
+            told.set()
+
+    def interrupt(_: object, position: int) -> None:
+        if position == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert told.wait(5)
+
+    worked: list[int] = []
+    cluster.before_step = interrupt
+    monkeypatch.setattr("kafkalab.parallel.Stop", Told)
+    with pytest.raises(KeyboardInterrupt):
+        mapped(cluster, lambda part: worked.append(len(part)), partitions=0)
+    assert told.is_set()
+    assert worked == []

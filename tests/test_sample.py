@@ -2,7 +2,7 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -20,7 +20,7 @@ from kafkalab.fetch.memory import MemoryCluster
 from kafkalab.model import FetchStats, LiveEstimate, OffsetRange, StopReason
 from kafkalab.plan import Plan
 from kafkalab.sample import Sampled, Sampler, estimate_live
-from tests.oracle import TOPIC, World, rows_of, worlds
+from tests.oracle import TOPIC, World, reads_each, rows_of, worlds
 from tests.statistics import chi_square_critical, chi_square_is_plausible
 
 TRIALS = 240
@@ -37,14 +37,14 @@ class Offsets:
         self._order = order
         self.fetched = 0
 
-    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, _: FetchControl) -> Iterator[Fetched]:
+    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, _: FetchControl) -> Generator[Fetched]:
         self.fetched += 1
         steps = [self._step(part, self.live[part.partition], options) for part in ranges]
         yield from self._shuffled(steps)
 
     def probe(
         self, topic: str, draws: Mapping[int, NDArray[np.int64]], options: FetchOptions, _: FetchControl
-    ) -> Iterator[Fetched]:
+    ) -> Generator[Fetched]:
         steps = []
         for partition, offsets in draws.items():
             assert np.all(np.diff(offsets) > 0)
@@ -166,6 +166,7 @@ def test_a_sample_of_a_cluster_is_uniform() -> None:
 # How many
 
 
+@reads_each
 @given(worlds(), st.integers(0, 12), st.integers(0, 2**32), st.sampled_from(["read_committed", "read_uncommitted"]))
 def test_a_sample_has_n_different_visible_records_or_all(world: World, n: int, seed: int, level: str) -> None:
     visible = world.rows(committed=level == "read_committed")
@@ -227,6 +228,23 @@ def test_a_sample_is_of_the_range_that_was_asked_for() -> None:
     assert frame["offset"].between(20, 59).all()
     assert frame["offset"].is_monotonic_increasing
     assert len(lab.sample(TOPIC, 1000, start=-10)) == 10
+
+
+@pytest.mark.parametrize("n", [3, 90], ids=["probed", "read whole"])
+def test_retention_that_passes_a_sample_is_an_error_or_told_of(n: int) -> None:
+    def passed() -> kl.Lab:
+        cluster = MemoryCluster({TOPIC: 1})
+        for number in range(100):
+            cluster.append(TOPIC, b"%d" % number)
+        cluster.before_step = lambda _, position: cluster.delete_records(TOPIC, 0, 50) if position else None
+        return kl.Lab(cluster, cluster)
+
+    with pytest.raises(kl.DataLossError, match=r"orders\[0\]@\d+: .*the log starts at 50"):
+        passed().sample(TOPIC, n, seed=3)
+    with pytest.warns(kl.DataLossWarning, match=r"retention has removed orders\[0\]@\d+-50; the sample is of the rest"):
+        frame = passed().sample(TOPIC, n, seed=3, on_data_loss="warn")
+    assert any(note.startswith("lost to retention: orders[0]@") for note in kl.receipt(frame).notes)
+    assert frame["offset"].iloc[1:].ge(50).all()
 
 
 # Its cost

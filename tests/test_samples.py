@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kafkalab as kl
-from kafkalab.brokers import MockBroker, samples
+from kafkalab.brokers import MockBroker, samples, shop
 from kafkalab.errors import BrokerStartError
 
 NOW_MS = 1_790_000_000_000
@@ -16,8 +16,8 @@ HOUR_MS = 3_600_000
 ORDERS = 5000
 
 
-def made(topic: str, seed: int = 7) -> list[samples.Record]:
-    return list(samples.records(np.random.default_rng(seed), NOW_MS, ORDERS)[topic])
+def made(topic: str, seed: int = 7) -> list[shop.Record]:
+    return list(shop.records(np.random.default_rng(seed), NOW_MS, ORDERS)[topic])
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_a_sensor_was_off_for_a_while() -> None:
 
 
 def test_payments_come_in_whole_transactions() -> None:
-    transactions = list(samples.payments(np.random.default_rng(7), NOW_MS))
-    assert [len(records) for records in transactions] == [50] * 40
+    transactions = list(shop.payments(np.random.default_rng(7), NOW_MS))
+    assert [len(records) for records in transactions] == [100] * 20
     assert len({record.key for records in transactions for record in records}) == 2000
 
 

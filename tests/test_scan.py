@@ -3,7 +3,7 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 import kafkalab as kl
 from kafkalab.errors import ArgumentError, DataLossError, DataLossWarning, DecodeError
-from kafkalab.fetch.base import FetchControl, Fetched, FetchOptions, record_schema
+from kafkalab.fetch.base import FetchControl, Fetched, FetchOptions, Stop, record_schema
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from kafkalab.model import FetchStats, IsolationLevel, OffsetRange, PartitionInfo, StopReason, TopicInfo
 from kafkalab.plan import split
 from kafkalab.scan import Collected, Limits, Scan
-from tests.oracle import PARTITIONS, TOPIC, World, lab_of, rows_of, sub_ranges, worlds
+from tests.oracle import PARTITIONS, TOPIC, World, lab_of, reads_each, rows_of, sub_ranges, worlds
 
 LEVELS = [IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED]
 MIB = 1 << 20
@@ -45,7 +45,7 @@ class Watched:
         stats: FetchStats = self._inner.stats
         return stats
 
-    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Iterator[Fetched]:
+    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Generator[Fetched]:
         self.control = control
         self.ended.clear()
         try:
@@ -56,8 +56,8 @@ class Watched:
         finally:
             self.ended.set()
 
-    def probe(self, *arguments: Any) -> Iterator[Fetched]:
-        steps: Iterator[Fetched] = self._inner.probe(*arguments)
+    def probe(self, *arguments: Any) -> Generator[Fetched]:
+        steps: Generator[Fetched] = self._inner.probe(*arguments)
         return steps
 
 
@@ -70,7 +70,7 @@ class Endless:
     def __init__(self, step_bytes: int = MIB) -> None:
         self._step_bytes = step_bytes
 
-    def fetch(self, ranges: Sequence[OffsetRange], _: FetchOptions, control: FetchControl) -> Iterator[Fetched]:
+    def fetch(self, ranges: Sequence[OffsetRange], _: FetchOptions, control: FetchControl) -> Generator[Fetched]:
         (part,) = ranges
         for offset in range(part.start, part.end):
             if control.stop.is_set():
@@ -85,7 +85,7 @@ class Endless:
             batch = pa.RecordBatch.from_pydict(columns, record_schema(headers=False))
             yield Fetched(part, batch, offset + 1, StopReason.REACHED if offset + 1 == part.end else None)
 
-    def probe(self, *_: Any) -> Iterator[Fetched]:
+    def probe(self, *_: Any) -> Generator[Fetched]:
         raise NotImplementedError
 
 
@@ -119,6 +119,7 @@ def scan_of(fetcher: Any, count: int, **changes: Any) -> Scan:
 # Exact
 
 
+@reads_each
 @given(worlds(), st.sampled_from(LEVELS))
 def test_a_read_returns_every_visible_record_once_in_order(world: World, level: IsolationLevel) -> None:
     frame = world.lab.read(TOPIC, isolation_level=level, progress=False)
@@ -126,6 +127,7 @@ def test_a_read_returns_every_visible_record_once_in_order(world: World, level: 
     assert kl.receipt(frame).complete
 
 
+@reads_each
 @given(st.data(), worlds(), st.sampled_from(LEVELS))
 def test_a_part_of_the_log_is_read_as_exactly(data: st.DataObject, world: World, level: IsolationLevel) -> None:
     committed = level == IsolationLevel.READ_COMMITTED
@@ -144,6 +146,7 @@ def test_a_part_of_the_log_is_read_as_exactly(data: st.DataObject, world: World,
         assert part.stop is StopReason.REACHED
 
 
+@reads_each
 @given(worlds())
 def test_an_end_behind_an_open_transaction_is_told_of(world: World) -> None:
     ends = {p: log.end for p, log in enumerate(world.logs)}
@@ -161,6 +164,7 @@ def test_an_end_behind_an_open_transaction_is_told_of(world: World) -> None:
             assert part.stop is StopReason.REACHED
 
 
+@reads_each
 @given(worlds(), st.integers(1, 5), st.sampled_from(LEVELS))
 def test_chunks_together_are_the_whole(world: World, size: int, level: IsolationLevel) -> None:
     scan = world.lab.scan(TOPIC, isolation_level=level)
@@ -171,6 +175,7 @@ def test_chunks_together_are_the_whole(world: World, size: int, level: Isolation
     assert list(zip(*columns, strict=True)) == expected
 
 
+@reads_each
 @given(worlds(), st.integers(0, 8))
 def test_a_limit_gives_a_prefix_and_where_to_go_on(world: World, limit: int) -> None:
     scan = world.lab.scan(TOPIC, limit=limit, isolation_level="read_uncommitted")
@@ -490,7 +495,7 @@ def test_looking_at_the_schema_leaves_no_fetch_behind() -> None:
 def test_a_stop_event_ends_a_scan() -> None:
     cluster = steps_of(100)
     scan = kl.Lab(cluster, cluster).scan(TOPIC)
-    stop = threading.Event()
+    stop = Stop()
     seen = []
     for part, _ in scan.steps(stop):
         seen.append(part.next_offset)
@@ -615,12 +620,12 @@ class Changing(MemoryCluster):
     """A cluster whose topic is another one after the read began."""
 
     after: TopicInfo | None = None
-    gone = False
+    error: Exception | None = None
 
     def topic(self, name: str) -> TopicInfo:
         info = super().topic(name)
-        if self.stats.requests and self.gone:
-            raise kl.UnknownTopicError.among(name, [])
+        if self.stats.requests and self.error:
+            raise self.error
         return self.after if self.stats.requests and self.after else info
 
 
@@ -637,9 +642,19 @@ def test_a_topic_made_anew_during_a_read_is_an_error(limit: int | None) -> None:
 def test_a_topic_deleted_during_a_read_is_an_error() -> None:
     cluster = Changing({TOPIC: 1})
     cluster.append(TOPIC, b"v")
-    cluster.gone = True
+    cluster.error = kl.UnknownTopicError.among(TOPIC, [])
     with pytest.raises(DataLossError, match="orders: the topic was deleted during the read"):
         kl.Lab(cluster, cluster).read(TOPIC, progress=False)
+
+
+def test_what_could_not_be_asked_after_a_read_is_noted() -> None:
+    cluster = Changing({TOPIC: 1})
+    cluster.append(TOPIC, b"v")
+    cluster.error = kl.BrokerUnreachableError("no broker answers")
+    frame = kl.Lab(cluster, cluster).read(TOPIC, progress=False)
+    (note,) = kl.receipt(frame).notes
+    assert note == "whether the topic was made anew during the read is not known: no broker answers"
+    assert len(frame) == 1
 
 
 def test_partitions_added_during_a_read_are_noted() -> None:

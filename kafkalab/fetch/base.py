@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kafkalab import _native
 from kafkalab.model import IsolationLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -68,11 +69,24 @@ class FetchOptions:
     follow: bool = False
 
 
+class Stop(threading.Event):
+    """An event whose ``flag`` ends the waits of native code too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flag = _native.StopFlag()
+
+    def set(self) -> None:
+        """Stop, for good."""
+        self.flag.set()
+        super().set()
+
+
 @dataclass(slots=True)
 class FetchControl:
     """How the reader of a fetch speaks to it while it runs, from any thread."""
 
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
     finished: set[OffsetRange] = field(default_factory=set)
 
 
@@ -100,6 +114,19 @@ class Fetched:
     stop: StopReason | None = None
     lost: OffsetRange | None = None
 
+    @classmethod
+    def without_rows(
+        cls,
+        offset_range: OffsetRange,
+        next_offset: int,
+        options: FetchOptions,
+        stop: StopReason | None,
+        lost: OffsetRange | None = None,
+    ) -> Self:
+        """Return a step that only says how far the fetch is."""
+        empty = pa.RecordBatch.from_pylist([], record_schema(headers=options.headers))
+        return cls(offset_range, empty, next_offset, stop, lost)
+
 
 class Fetcher(Protocol):
     """An engine."""
@@ -114,7 +141,7 @@ class Fetcher(Protocol):
         """What it has fetched so far."""
         ...
 
-    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Iterator[Fetched]:
+    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Generator[Fetched]:
         """Yield every visible record of the ranges exactly once, each range in offset order.
 
         Ranges mix as they come. A range that is in ``control.finished`` is dropped without a last step; when
@@ -128,7 +155,7 @@ class Fetcher(Protocol):
         draws: Mapping[int, NDArray[np.int64]],
         options: FetchOptions,
         control: FetchControl,
-    ) -> Iterator[Fetched]:
+    ) -> Generator[Fetched]:
         """Yield the visible records among the drawn offsets, by partition, reading as little else as the engine can.
 
         Each partition's draws are sorted and distinct. `Fetched.next_offset` says up to where they are settled; the

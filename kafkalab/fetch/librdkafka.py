@@ -16,19 +16,19 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Assignment
 
 from kafkalab.cluster import translate
-from kafkalab.errors import ArgumentError, DataLossError, KafkalabWarning, ReadTimeoutError
+from kafkalab.errors import ArgumentError, KafkalabWarning, ReadTimeoutError
 from kafkalab.fetch.base import HEADERS, TIMESTAMP, Fetched, record_schema
+from kafkalab.fetch.loss import after_loss, deleted, made_anew
 from kafkalab.model import FetchStats, OffsetRange, StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from kafkalab.cluster import Metadata
     from kafkalab.connection import ConnectionConfig
     from kafkalab.fetch.base import FetchControl, FetchOptions
-    from kafkalab.model import Watermarks
 
 # confluent_kafka.Message, whose every accessor is typed as optional though a consumed message has them all.
 Message: TypeAlias = Any
@@ -44,6 +44,7 @@ _LEAST_FETCH_BYTES, _MOST_FETCH_BYTES = 64 << 10, 4 << 20
 _READING = {
     "enable.partition.eof": True,
     "check.crcs": True,
+    "fetch.max.bytes": _MOST_FETCH_BYTES,  # librdkafka decompresses a response whole, of all its partitions
     "fetch.queue.backoff.ms": 1,
     "fetch.wait.max.ms": 10,
 }
@@ -147,7 +148,7 @@ class LibrdkafkaFetcher:
         """What it has fetched; librdkafka does not say in how many requests."""
         return self._stats
 
-    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Iterator[Fetched]:
+    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Generator[Fetched]:
         """Yield the visible records of the ranges as they come."""
         lanes: dict[int, _Lane] = {}
         nothing = _to_arrow((), options)
@@ -163,7 +164,7 @@ class LibrdkafkaFetcher:
 
     def _read(
         self, topic: str, lanes: dict[int, _Lane], options: FetchOptions, control: FetchControl
-    ) -> Iterator[Fetched]:
+    ) -> Generator[Fetched]:
         positions = {partition: lane.position for partition, lane in lanes.items()}
         settings = _reading(offset_range for lane in lanes.values() for offset_range in lane.waiting)
         with _Stream(self, topic, settings, positions, options) as stream:
@@ -187,12 +188,12 @@ class LibrdkafkaFetcher:
         topic, partition = offset_range.topic, offset_range.partition
         marks = self._metadata.watermarks(topic, [partition])[partition]
         if marks.high_watermark < offset_range.end:
-            raise _made_anew(topic, partition, position, marks)
+            raise made_anew(topic, partition, position, marks.log_start_offset, marks.high_watermark)
         return marks.end_offset(options.isolation_level) > position
 
     def probe(
         self, topic: str, draws: Mapping[int, NDArray[np.int64]], options: FetchOptions, control: FetchControl
-    ) -> Iterator[Fetched]:
+    ) -> Generator[Fetched]:
         """Yield the visible records among the drawn offsets: seek to a draw, or read on where the next is near."""
         sparse = any(np.diff(offsets).max(initial=0) > _WORTH_A_SEEK for offsets in draws.values())
         ranges = {p: OffsetRange(topic, p, int(offsets[0]), int(offsets[-1]) + 1) for p, offsets in draws.items()}
@@ -236,8 +237,8 @@ class _Stream:
         self._positions = dict(positions)
         self._options = options
         self._metadata = engine._metadata  # noqa: SLF001 - the two are one
-        chosen = {"isolation.level": str(options.isolation_level), **settings, **engine._settings}  # noqa: SLF001
-        self._consumer = Consumer(engine._config.consumer_options(**chosen))  # noqa: SLF001
+        chosen = {"isolation.level": str(options.isolation_level), **settings, **engine._settings}  # noqa: SLF001 - the two are one
+        self._consumer = Consumer(engine._config.consumer_options(**chosen))  # noqa: SLF001 - the two are one
         self._moved: set[int] = set()
         self._last_answer = self._last_look = time.monotonic()
 
@@ -308,13 +309,7 @@ class _Stream:
 
     def _out_of_range(self, partition: int) -> _Pulled:
         position = self._positions[partition]
-        marks = self._metadata.watermarks(self._topic, [partition])[partition]
-        start = marks.log_start_offset
-        if start <= position:
-            raise _made_anew(self._topic, partition, position, marks)
-        if self._options.on_data_loss == "raise":
-            message = f"retention has passed this read: {_log(marks)}; on_data_loss='warn' goes on from there"
-            raise DataLossError(message, topic=self._topic, partition=partition, offset=position)
+        start = after_loss(self._metadata, self._topic, partition, position, self._options.on_data_loss)
         # A seek is refused here: the client has given the partition up.
         self._consumer.incremental_unassign([Assignment(self._topic, partition)])
         self._consumer.incremental_assign([Assignment(self._topic, partition, start)])
@@ -332,17 +327,7 @@ class _Stream:
             return  # a broker that is away may come back
         # librdkafka waits for a topic that is gone as for one that is not there yet.
         if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            message = "the topic was deleted during the read"
-            raise DataLossError(message, topic=self._topic, partition=partition, offset=position)
-
-
-def _made_anew(topic: str, partition: int, position: int, marks: Watermarks) -> DataLossError:
-    message = f"the topic was made anew or cut during the read: {_log(marks)}; read it again"
-    return DataLossError(message, topic=topic, partition=partition, offset=position)
-
-
-def _log(marks: Watermarks) -> str:
-    return f"the log holds offsets {marks.log_start_offset} to {marks.high_watermark} by now"
+            raise deleted(self._topic, partition, position)
 
 
 def _overlap(lost: OffsetRange | None, offset_range: OffsetRange) -> OffsetRange | None:

@@ -24,7 +24,7 @@ from kafkalab.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -222,7 +222,7 @@ class MemoryCluster:
         """One request is one batch."""
         return self._stats
 
-    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Iterator[Fetched]:
+    def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Generator[Fetched]:
         """Yield the visible records of the ranges, a batch a step, the ranges in turn."""
         waiting = deque((offset_range, offset_range.start) for offset_range in ranges)
         idle = 0
@@ -246,7 +246,7 @@ class MemoryCluster:
 
     def probe(
         self, topic: str, draws: Mapping[int, NDArray[np.int64]], options: FetchOptions, control: FetchControl
-    ) -> Iterator[Fetched]:
+    ) -> Generator[Fetched]:
         """Yield the visible records among the drawn offsets, one batch a request."""
         for partition, offsets in draws.items():
             offset_range = OffsetRange(topic, partition, int(offsets[0]), int(offsets[-1]) + 1)

@@ -1,12 +1,41 @@
 //! The native half of kafkalab. This file only registers what Python sees.
 
+mod arrow;
+mod batch;
 mod build_info;
+mod columns;
+mod compression;
+mod connection;
+mod error;
+mod fetch;
+mod isolation;
+mod reader;
+mod response;
+#[cfg(test)]
+mod speed;
+mod step;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod wire;
+mod workspace;
 
 /// Bytes of the Fetch protocol to Arrow, for `kafkalab` to decide over.
 #[pyo3::pymodule]
 mod _native {
     #[pymodule_export]
     use crate::build_info::version;
+    #[pymodule_export]
+    use crate::connection::{Connection, StopFlag, TlsOptions};
+    #[pymodule_export]
+    use crate::error::{
+        BatchTooLargeError, CorruptBatchError, MalformedResponseError, NativeError, StoppedError,
+        TlsError, UnsupportedMagicError,
+    };
+    #[pymodule_export]
+    use crate::fetch::{FetchResponse, PartitionHead, Step};
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

@@ -509,7 +509,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type
     settings = tmp_path / "home" / ".m2" / "settings.xml"
     settings.parent.mkdir(parents=True)
     settings.write_text(
-        '<settings xmlns="http://maven.apache.org/SETTINGS/1.2.0"><mirrors><mirror><id>here</id>'
+        '<settings xmlns="urn:settings"><mirrors><mirror><id>here</id>'
         f"<mirrorOf>central</mirrorOf><url>http://127.0.0.1:{server.server_port}</url></mirror></mirrors></settings>"
     )
     for name, value in {"HOME": tmp_path / "home", "XDG_CACHE_HOME": tmp_path / "cache", "NO_PROXY": "*"}.items():

@@ -54,4 +54,3 @@ def test_a_slow_reader_of_a_large_topic_holds_little_of_it(kafka: ApacheKafka) -
     assert (told["rows"], told["complete"]) == (400_000, True)
     assert told["bytes"] > 400_000_000 > QUEUE + READ_AHEAD + CONSTANT
     assert told["grown"] < QUEUE + READ_AHEAD + CONSTANT
-    print(told["grown"] / MIB)

@@ -150,9 +150,10 @@ class TestOffsets:
         assert kl.receipt(frame).notes == (f"lost to retention: {log.topic}[{where}]@1-4",)
 
     def test_unknown_partitions_are_told(self, lab: kl.Lab, times: Log) -> None:
+        asked: dict[str, Any]
         for asked in ({"partitions": 3}, {"start": {7: 0}}):
             with pytest.raises(kl.UnknownPartitionError, match=r"\[(3|7)\]: there is no such partition: .* 0 to 2"):
-                lab.read(times.topic, **asked)  # type: ignore[arg-type]  # one option each
+                lab.read(times.topic, **asked)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -34,9 +35,21 @@ from tests.apache.truth import (
 TINY_FETCHES = {"queued.min.messages": 1, "fetch.message.max.bytes": 500}
 
 
+@pytest.fixture(scope="module", params=["arrow", "librdkafka"])
+def lab(kafka: ApacheKafka, request: pytest.FixtureRequest) -> Iterator[kl.Lab]:
+    with kl.connect(kafka.bootstrap_servers, engine=request.param) as lab:
+        yield lab
+
+
 @pytest.fixture(scope="module")
-def lab(kafka: ApacheKafka) -> Iterator[kl.Lab]:
-    with kl.connect(kafka.bootstrap_servers) as lab:
+def librdkafka_lab(kafka: ApacheKafka) -> Iterator[kl.Lab]:
+    with kl.connect(kafka.bootstrap_servers, engine="librdkafka") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def arrow_lab(kafka: ApacheKafka) -> Iterator[kl.Lab]:
+    with kl.connect(kafka.bootstrap_servers, engine="arrow") as lab:
         yield lab
 
 
@@ -72,9 +85,9 @@ def log(request: pytest.FixtureRequest, kafka: ApacheKafka) -> Log:
 
 
 def by_range(scan: kl.Scan) -> dict[kl.OffsetRange, list[Row]]:
-    found = defaultdict(list)
+    found: dict[kl.OffsetRange, list[Row]] = defaultdict(list)
     for part, arrow_batch in scan.steps():
-        found[part] += rows(arrow_batch)
+        found[part.offset_range] += rows(arrow_batch)
     return found
 
 
@@ -178,11 +191,14 @@ class TestItNeverHangs:
         stops = {part.partition: part.stop for part in kl.receipt(frame).partitions}
         assert {p for p, stop in stops.items() if stop != kl.StopReason.REACHED} == {Place.OPEN}
 
-    def test_what_librdkafka_cannot_read_ends_at_the_timeout(self, lab: kl.Lab, kafka: ApacheKafka) -> None:
+    def test_what_librdkafka_cannot_read_ends_at_the_timeout(
+        self, librdkafka_lab: kl.Lab, arrow_lab: kl.Lab, kafka: ApacheKafka
+    ) -> None:
         log = new_topic(kafka.bootstrap_servers)
         log.write_raw(0, *(Record(b"k", b"%d" % n, 1) for n in range(100)), codec=1, squeeze=in_two_members)
+        assert rows(arrow_lab.read(log.topic, headers=True)) == log.visible("read_committed")
         with pytest.warns(kl.LimitWarning, match="timeout"):
-            frame = lab.read(log.topic, headers=True, timeout=1)
+            frame = librdkafka_lab.read(log.topic, headers=True, timeout=1)
         assert rows(frame) == log.visible("read_committed")[: len(frame)]
         assert kl.receipt(frame).stop_reasons == (kl.StopReason.TIMEOUT,)
         assert kl.receipt(frame).partitions[0].next_offset == len(frame) < 100
@@ -202,19 +218,23 @@ def in_two_members(content: bytes) -> bytes:
 
 
 class TestHeaders:
-    def test_a_name_that_is_no_utf_8_costs_the_headers_and_not_the_record(
-        self, lab: kl.Lab, kafka: ApacheKafka
+    def test_a_name_that_is_no_utf_8_is_escaped_or_costs_the_headers_and_never_the_record(
+        self, librdkafka_lab: kl.Lab, arrow_lab: kl.Lab, kafka: ApacheKafka
     ) -> None:
         log = new_topic(kafka.bootstrap_servers)
         bad: list[tuple[str | bytes, bytes | None]] = [(b"fine", b"1"), (b"\xff\xfe", b"2")]
         # Python calls a method in another way once it has been called often.
         log.write_raw(0, *[Record(b"a", b"1", 5, bad), Record(b"b", b"2", 5, [("ok", None)])] * 500)
         with pytest.warns(kl.KafkalabWarning, match=rf"{log.topic}\[0\].*UTF-8"):
-            frame = lab.read(log.topic, headers=True)
+            frame = librdkafka_lab.read(log.topic, headers=True)
         assert rows(frame) == [
             row if row.key == b"b" else row._replace(headers=None) for row in log.visible("read_committed")
         ]
-        assert len(lab.read(log.topic)) == 1000
+        assert len(librdkafka_lab.read(log.topic)) == 1000
+        escaped = (("fine", b"1"), (r"\xff\xfe", b"2"))
+        assert rows(arrow_lab.read(log.topic, headers=True)) == [
+            row if row.key == b"b" else row._replace(headers=escaped) for row in log.visible("read_committed")
+        ]
 
 
 class TestTimes:
@@ -262,7 +282,8 @@ class TestHostileText:
     def test_shows_as_text_and_not_as_markup(self, lab: kl.Lab, hostile: Log) -> None:
         frame = lab.read(hostile.topic, value="text", columns=["offset", "value"])
         assert "<script>" in repr(frame)
-        markup = frame._repr_html_()
+        shown: Any = frame
+        markup = shown._repr_html_()
         assert "<script>" not in markup
         assert "<img" not in markup
         assert "&lt;script&gt;" in markup

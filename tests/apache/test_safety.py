@@ -18,6 +18,8 @@ from confluent_kafka.admin import NewTopic
 
 import kafkalab as kl
 from kafkalab.brokers import ApacheKafka
+from kafkalab.cluster import Cluster
+from kafkalab.fetch.arrow import ArrowFetcher
 from kafkalab.fetch.librdkafka import LibrdkafkaFetcher
 from tests.apache.test_read import in_two_members
 from tests.apache.truth import (
@@ -42,7 +44,7 @@ SHORT_SESSIONS = {"broker.session.timeout.ms": 3000, "broker.heartbeat.interval.
 # So little ahead that most of a topic is still with the broker when its first rows are here.
 LITTLE_AHEAD = {"queued.min.messages": 100, "queued.max.messages.kbytes": 64, "fetch.message.max.bytes": 50_000}
 COUNT = 4000
-READY_TO_MAKE = {"auto.create.topics.enable": True}
+READY_TO_MAKE: dict[str, object] = {"auto.create.topics.enable": True}
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +54,28 @@ def own() -> Iterator[ApacheKafka]:
         yield broker
 
 
+@pytest.fixture(params=["arrow", "librdkafka"])
+def engine(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
 @pytest.fixture
-def lab(own: ApacheKafka) -> Iterator[kl.Lab]:
-    with connect(own) as lab:
+def lab(own: ApacheKafka, engine: Any) -> Iterator[kl.Lab]:
+    with connect(own, engine) as lab:
         yield lab
 
 
-def connect(broker: ApacheKafka, **options: Any) -> kl.Lab:
+def connect(broker: ApacheKafka, engine: str, **options: Any) -> kl.Lab:
     """Connect with an engine that fetches little ahead."""
     lab = kl.connect(broker.bootstrap_servers, **options)
     config = kl.ConnectionConfig.load(broker.bootstrap_servers)
-    small = kl.Lab(lab.metadata, LibrdkafkaFetcher(config, lab.metadata, LITTLE_AHEAD))
+    cluster = lab.metadata
+    assert isinstance(cluster, Cluster)
+    little_ahead: dict[str, ArrowFetcher | LibrdkafkaFetcher] = {
+        "arrow": ArrowFetcher(config, cluster, connections=1, response_bytes=50_000),
+        "librdkafka": LibrdkafkaFetcher(config, cluster, LITTLE_AHEAD),
+    }
+    small = kl.Lab(cluster, little_ahead[engine])
     small.on_close(lab.close)
     return small
 
@@ -105,7 +118,7 @@ class TestNothingChanges:
         admin = admin_of(own.bootstrap_servers)
         topics = set(admin.list_topics(timeout=SECONDS).topics) - {"__consumer_offsets"}
         groups = {group.group_id for group in admin.list_consumer_groups(request_timeout=SECONDS).result(SECONDS).valid}
-        commits = {}
+        commits: dict[str, int] = {}
         for group in groups:
             asked = [ConsumerGroupTopicPartitions(group)]
             answer = admin.list_consumer_group_offsets(asked, request_timeout=SECONDS)[group].result(SECONDS)
@@ -129,9 +142,9 @@ class TestNothingChanges:
         assert "made-by-asking" in self.state(own)[0]
 
     @pytest.mark.usefixtures("unchanged")
-    def test_by_any_verb(self, log: Log, own: ApacheKafka, tmp_path: Path) -> None:
+    def test_by_any_verb(self, log: Log, own: ApacheKafka, engine: Any, tmp_path: Path) -> None:
         before = clients_alive()
-        with kl.connect(own.bootstrap_servers) as lab:
+        with kl.connect(own.bootstrap_servers, engine=engine) as lab:
             assert len(lab.read(log.topic)) == 20
             assert len(lab.read(log.topic, start={0: kl.Committed("mine")})) == 17
             assert sum(arrow_batch.num_rows for arrow_batch in lab.scan(log.topic)) == 20
@@ -191,11 +204,11 @@ class TestTheBrokerGoesAway:
         assert scan.receipt is not None
         assert scan.receipt.complete
 
-    def test_for_longer_than_the_timeout(self, own: ApacheKafka) -> None:
+    def test_for_longer_than_the_timeout(self, own: ApacheKafka, engine: str) -> None:
         log, broker = many(own.bootstrap_servers), own.brokers[1]
         truth, began = log.visible("read_committed"), time.monotonic()
         try:
-            with connect(own, timeout=3) as lab:
+            with connect(own, engine, timeout=3) as lab:
                 found, scan = read_with(lab, log.topic, broker.kill, timeout=2)
                 assert time.monotonic() - began < SECONDS
                 assert scan.receipt is not None
@@ -207,11 +220,11 @@ class TestTheBrokerGoesAway:
         finally:
             broker.start()
 
-    def test_one_of_three_and_its_partitions_move(self) -> None:
+    def test_one_of_three_and_its_partitions_move(self, engine: str) -> None:
         with ApacheKafka(SHORT_SESSIONS, brokers=3, jvm_options=("-Xmx256m", *QUICK[1:])) as cluster:
             log = many(cluster.bootstrap_servers, 3, 3)
             truth = log.visible("read_committed")
-            with connect(cluster) as lab:
+            with connect(cluster, engine) as lab:
                 leader = lab.describe(log.topic)["leader"][0]
                 found, scan = read_with(lab, log.topic, cluster.brokers[leader].kill)
                 assert found == truth
@@ -286,6 +299,7 @@ INTERRUPTED = """
 import json, sys, threading, time
 from pathlib import Path
 import kafkalab as kl
+from kafkalab.fetch.arrow import ArrowFetcher
 
 def say_when_it_reads():
     while not lab.fetcher.stats.records:
@@ -293,7 +307,10 @@ def say_when_it_reads():
     print("reading", flush=True)
 
 pause = threading.Event()
-lab = kl.connect(sys.argv[1])
+lab = kl.connect(sys.argv[1], engine=sys.argv[3])
+if lab.fetcher.name == "arrow":
+    # So little at a time that the read is not over before it is interrupted.
+    lab.fetcher = ArrowFetcher(lab.metadata.config, lab.metadata, 1, response_bytes=20_000)
 teller = threading.Thread(target=say_when_it_reads)
 teller.start()
 try:
@@ -317,10 +334,15 @@ print(json.dumps({
 
 
 class TestCtrlC:
-    @pytest.mark.parametrize("endless", [False, True])
-    def test_ends_a_read_at_once(self, kafka: ApacheKafka, endless: bool) -> None:  # noqa: FBT001 - a parameter
+    @pytest.mark.parametrize(("engine", "endless"), [("arrow", False), ("librdkafka", False), ("librdkafka", True)])
+    def test_ends_a_read_at_once(
+        self,
+        kafka: ApacheKafka,
+        engine: str,
+        endless: bool,  # noqa: FBT001 - a parameter
+    ) -> None:
         log = self.never_done(kafka) if endless else big(kafka.bootstrap_servers)
-        command = [sys.executable, "-c", INTERRUPTED, kafka.bootstrap_servers, log.topic]
+        command = [sys.executable, "-c", INTERRUPTED, kafka.bootstrap_servers, log.topic, engine]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             try:

@@ -1,7 +1,8 @@
-"""Samples of a compacted, transactional topic: only what is visible, all of it when asked for more, and no favourites."""
+"""Samples of a compacted, transactional topic: only what is visible, all of it if more is asked for, no favourites."""
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -22,16 +23,16 @@ from tests.apache.truth import (
 )
 
 
-@pytest.fixture(scope="module")
-def lab(kafka: ApacheKafka) -> Iterator[kl.Lab]:
-    with kl.connect(kafka.bootstrap_servers) as lab:
+@pytest.fixture(scope="module", params=["arrow", "librdkafka"])
+def lab(kafka: ApacheKafka, request: pytest.FixtureRequest) -> Iterator[kl.Lab]:
+    with kl.connect(kafka.bootstrap_servers, engine=request.param) as lab:
         yield lab
 
 
 @pytest.fixture(scope="module")
 def sparse(kafka: ApacheKafka) -> Log:
     """Give a topic of which the cleaner has left a sixth on one partition, and two thirds on the other."""
-    settings = {"segment_ms": 1, "min_cleanable_dirty_ratio": 0.0, "max_compaction_lag_ms": 1}
+    settings: dict[str, Any] = {"segment_ms": 1, "min_cleanable_dirty_ratio": 0.0, "max_compaction_lag_ms": 1}
     log = new_topic(kafka.bootstrap_servers, 2, cleanup_policy="compact", **settings)
     writer, clock = transactional(kafka.bootstrap_servers), Clock()
     for turn in range(12):

@@ -31,7 +31,7 @@ def test_a_fifth_of_the_payments_is_taken_back(lab: kl.Lab) -> None:
 
 
 def test_the_last_payments_are_committed_ones_with_the_columns_of_all(lab: kl.Lab) -> None:
-    # The newest fifty were taken back, so the windows that are looked at first hold no visible record.
+    # The newest hundred were taken back, so the windows that are looked at first hold no visible record.
     last = lab.last("payments", 3)
     assert len(last) == 3
     assert list(last.columns) == list(lab.head("payments").columns)

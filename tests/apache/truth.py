@@ -446,7 +446,7 @@ def _times(log: Log, partition: int) -> None:
 @functools.cache
 def gaps(kafka: ApacheKafka) -> Log:
     """Make a topic that the cleaner has compacted; its first partition has lost its first and its last record."""
-    settings = {"segment_ms": 1, "min_cleanable_dirty_ratio": 0.0, "max_compaction_lag_ms": 1}
+    settings: dict[str, Any] = {"segment_ms": 1, "min_cleanable_dirty_ratio": 0.0, "max_compaction_lag_ms": 1}
     log = new_topic(kafka.bootstrap_servers, 3, cleanup_policy="compact", **settings)
     writer, clock = transactional(kafka.bootstrap_servers), Clock()
     for partition in range(3):

@@ -1,0 +1,254 @@
+"""A native connection to one broker: opened as the options ask, its versions known, logged in."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kafkalab import _native
+from kafkalab.errors import (
+    AuthenticationError,
+    BrokerUnreachableError,
+    CorruptDataError,
+    TlsError,
+    UnsupportedError,
+)
+from kafkalab.fetch.requests import (
+    API_VERSIONS,
+    FETCH,
+    FETCH_VERSIONS,
+    SASL_AUTHENTICATE,
+    SASL_HANDSHAKE,
+    authenticated,
+    fetch_request,
+    sized,
+    string,
+)
+from kafkalab.model import IsolationLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kafkalab.connection import ConnectionConfig
+    from kafkalab.fetch.base import FetchOptions
+    from kafkalab.fetch.requests import PartitionFetch
+
+_TIMEOUT_S = 30.0
+_CONNECT_S = 10.0
+_RENEWED_AT = 0.8  # of a login's lifetime
+_NOT_READ_HERE = frozenset(
+    {
+        "client.rack",
+        "enable.sasl.oauthbearer.unsecure.jwt",
+        "ssl.ca.certificate.stores",
+        "ssl.cipher.suites",
+        "ssl.crl.location",
+        "ssl.curves.list",
+        "ssl.engine.location",
+        "ssl.key.password",
+        "ssl.keystore.location",
+        "ssl.providers",
+        "ssl.sigalgs.list",
+        "ssl_ca",
+        "ssl_certificate",
+        "ssl_key",
+    }
+)
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+
+
+def unsupported_option(config: ConnectionConfig) -> str | None:
+    """Return the option, as it would be written, that only librdkafka can honour; None where there is none."""
+    for name in sorted(_NOT_READ_HERE & config.options.keys()):
+        return name
+    protocol, mechanism = config.security_protocol, config.get("sasl.mechanism")
+    if protocol.startswith("SASL") and mechanism not in _MECHANISMS:
+        return f"sasl.mechanism={mechanism}"
+    if mechanism == "OAUTHBEARER" and "oauth_cb" not in config.options:
+        return f"sasl.oauthbearer.method={config.get('sasl.oauthbearer.method', 'default')}"
+    if protocol.endswith("SSL") and config.get("ssl.endpoint.identification.algorithm") == "none":
+        return "ssl.endpoint.identification.algorithm=none"
+    return None
+
+
+def _tls(config: ConnectionConfig) -> _native.TlsOptions | None:
+    if not config.security_protocol.endswith("SSL"):
+        return None
+    location = config.get("ssl.ca.location")
+    return _native.TlsOptions(
+        ca_pem=_pem(config, "ssl.ca.pem", None if location == "probe" else location),
+        certificate_pem=_pem(config, "ssl.certificate.pem", config.get("ssl.certificate.location")),
+        key_pem=_pem(config, "ssl.key.pem", config.get("ssl.key.location")),
+        verify=str(config.get("enable.ssl.certificate.verification", "true")).lower() != "false",
+    )
+
+
+def _pem(config: ConnectionConfig, name: str, location: str | None) -> bytes | None:
+    given = config.get(name)
+    if given is not None:
+        return str(given).encode()
+    return Path(location).read_bytes() if location else None
+
+
+class BrokerConnection:
+    """A connection to one broker, ready to fetch.
+
+    Parameters
+    ----------
+    config : ConnectionConfig
+        How to get in.
+    host, port
+        Where the broker is.
+    stop : StopFlag
+        Ends every wait.
+
+    Raises
+    ------
+    BrokerUnreachableError, TlsError, AuthenticationError
+        It does not let us in.
+    """
+
+    def __init__(self, config: ConnectionConfig, host: str, port: int, stop: _native.StopFlag) -> None:
+        self._config = config
+        self._address = f"{host}:{port}"
+        self._stop = stop
+        self._ids = itertools.count(1)
+        self._client_id = str(config.get("client.id", "kafkalab")).encode()
+        self._login_ends = float("inf")
+        try:
+            self._native = _native.Connection.open(host, port, connect_timeout=_CONNECT_S, tls=_tls(config), stop=stop)
+            self.fetch_version = self._agree()
+            self.login()
+        except _native.TlsError as error:
+            raise TlsError(f"{self._address}: {error}") from error
+        except OSError as error:
+            raise BrokerUnreachableError(f"{self._address}: {error}") from error
+
+    def close(self) -> None:
+        """Close it; a wait in another thread ends."""
+        self._native.close()
+
+    @property
+    def login_is_due(self) -> bool:
+        """Whether the login is to be renewed before the next request."""
+        return time.monotonic() > self._login_ends
+
+    def _agree(self) -> int:
+        answer = self._ask(API_VERSIONS, 0, b"")
+        code, count = struct.unpack_from(">hi", answer)
+        entries = struct.iter_unpack(">hhh", answer[6 : 6 + 6 * count])
+        versions = {key: (least, most) for key, least, most in entries} if code == 0 else {}
+        least, most = versions.get(FETCH, (0, -1))
+        common = [version for version in FETCH_VERSIONS if least <= version <= most]
+        if not common:
+            raise UnsupportedError(f"{self._address} speaks Fetch {least} to {most}, and this engine 4 to 11")
+        return common[-1]
+
+    def _ask(self, key: int, version: int, body: bytes) -> bytes:
+        correlation_id = self._send(key, version, body)
+        answer = self._native.receive(_TIMEOUT_S, stop=self._stop)
+        if answer[:4] != struct.pack(">i", correlation_id):
+            raise BrokerUnreachableError(f"{self._address} answers as no Kafka broker does: check host and port")
+        return answer[4:]
+
+    def _send(self, key: int, version: int, body: bytes) -> int:
+        correlation_id = next(self._ids)
+        header = struct.pack(">hhi", key, version, correlation_id) + string(self._client_id)
+        self._native.send(header + body, timeout=_TIMEOUT_S, stop=self._stop)
+        return correlation_id
+
+    # Login
+
+    def login(self) -> None:
+        """Log in, or anew: nothing may be in flight."""
+        if not self._config.security_protocol.startswith("SASL"):
+            return
+        mechanism = str(self._config.get("sasl.mechanism"))
+        answer = self._ask(SASL_HANDSHAKE, 1, string(mechanism.encode()))
+        if struct.unpack_from(">h", answer)[0]:
+            raise AuthenticationError(f"{self._address} does not take sasl.mechanism={mechanism}")
+        if mechanism.startswith("SCRAM"):
+            self._scram(mechanism)
+        else:
+            self._authenticate(self._bearer() if mechanism == "OAUTHBEARER" else self._plain())
+
+    def _plain(self) -> bytes:
+        return b"\0%b\0%b" % (self._secret("sasl.username"), self._secret("sasl.password"))
+
+    def _bearer(self) -> bytes:
+        token, _, *rest = self._config.options["oauth_cb"](self._config.get("sasl.oauthbearer.config", ""))
+        extensions: Mapping[str, str] = rest[1] if len(rest) > 1 else {}
+        pairs = "".join(f"{name}={value}\x01" for name, value in extensions.items())
+        return f"n,,\x01auth=Bearer {token}\x01{pairs}\x01".encode()
+
+    def _scram(self, mechanism: str) -> None:
+        from scramp import ScramClient, ScramException
+
+        client = ScramClient(
+            [mechanism], self._secret("sasl.username").decode(), self._secret("sasl.password").decode()
+        )
+        try:
+            client.set_server_first(self._authenticate(client.get_client_first().encode()).decode())
+            client.set_server_final(self._authenticate(client.get_client_final().encode()).decode())
+        except ScramException as error:
+            raise AuthenticationError(f"{self._address}: {mechanism} failed: {error}") from error
+
+    def _secret(self, name: str) -> bytes:
+        return str(self._config.get(name, "")).encode()
+
+    def _authenticate(self, message: bytes) -> bytes:
+        answer = self._ask(SASL_AUTHENTICATE, 1, sized(message))
+        code, reason, token, lifetime_ms = authenticated(answer)
+        if code:
+            why = reason or f"error {code}"
+            raise AuthenticationError(f"{self._address} refused the login: {self._config.scrub(why)}")
+        if lifetime_ms > 0:
+            self._login_ends = time.monotonic() + lifetime_ms / 1000 * _RENEWED_AT
+        return token
+
+    # Fetch
+
+    def send_fetch(
+        self,
+        topic: str,
+        parts: Sequence[PartitionFetch],
+        *,
+        read_committed: bool,
+        max_wait_ms: int,
+        max_bytes: int,
+    ) -> int:
+        """Ask for records without a session; return the correlation id of the answer."""
+        version = self.fetch_version
+        body = fetch_request(
+            topic, parts, version, read_committed=read_committed, max_wait_ms=max_wait_ms, max_bytes=max_bytes
+        )
+        return self._send(FETCH, version, body)
+
+    def receive_fetch(self, correlation_id: int) -> _native.FetchResponse:
+        """Return the answer to a fetch."""
+        version = self.fetch_version
+        return self._native.receive_fetch(_TIMEOUT_S, version=version, correlation_id=correlation_id, stop=self._stop)
+
+
+def parsed(
+    response: _native.FetchResponse, wanted: dict[tuple[str, int], tuple[int, int]], options: FetchOptions
+) -> Iterator[_native.Step]:
+    """Yield the steps of an answer, its faults told as kafkalab's errors.
+
+    Raises
+    ------
+    CorruptDataError, UnsupportedError
+        A batch is damaged, too large, or of the format before v2.
+    """
+    committed = options.isolation_level == IsolationLevel.READ_COMMITTED
+    try:
+        while (step := response.next_step(wanted, read_committed=committed, headers=options.headers)) is not None:
+            yield step
+    except (_native.CorruptBatchError, _native.UnsupportedMagicError, _native.BatchTooLargeError) as error:
+        kind = UnsupportedError if isinstance(error, _native.UnsupportedMagicError) else CorruptDataError
+        raise kind(str(error), topic=error.topic, partition=error.partition, offset=error.base_offset) from error
+    except _native.MalformedResponseError as error:
+        raise CorruptDataError(str(error)) from error

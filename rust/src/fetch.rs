@@ -1,0 +1,230 @@
+//! The response that Python holds, and the steps it takes through it.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, StructArray};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule, PyDict};
+
+use crate::arrow;
+use crate::connection::check_version;
+use crate::error::{BatchError, Error};
+use crate::response::{self, Partition, Response};
+use crate::step::{Cursor, Options, Step as ParsedStep};
+use crate::workspace::{Pool, Workspace};
+
+/// What a response says about one partition.
+#[pyclass(frozen, get_all, module = "kafkalab._native")]
+pub struct PartitionHead {
+    topic: String,
+    partition: i32,
+    error_code: i16,
+    high_watermark: i64,
+    last_stable_offset: i64,
+    log_start_offset: i64,
+    preferred_read_replica: i32,
+    next_offset: Option<i64>,
+    cut_batch_bytes: Option<usize>,
+    record_bytes: usize,
+}
+
+impl From<&Partition> for PartitionHead {
+    fn from(from: &Partition) -> Self {
+        Self {
+            topic: from.topic.to_string(),
+            partition: from.partition,
+            error_code: from.error_code,
+            high_watermark: from.high_watermark,
+            last_stable_offset: from.last_stable_offset,
+            log_start_offset: from.log_start_offset,
+            preferred_read_replica: from.preferred_read_replica,
+            next_offset: from.whole.next_offset,
+            cut_batch_bytes: from.whole.cut_batch_bytes,
+            record_bytes: from.records.len(),
+        }
+    }
+}
+
+/// Records of one partition, as an Arrow record batch.
+#[pyclass(frozen, module = "kafkalab._native")]
+pub struct Step {
+    topic: Arc<str>,
+    #[pyo3(get)]
+    partition: i32,
+    #[pyo3(get)]
+    next_offset: i64,
+    record_batch: StructArray,
+}
+
+#[pymethods]
+impl Step {
+    #[getter]
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    #[getter]
+    fn records(&self) -> usize {
+        self.record_batch.len()
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyCapsule>>,
+    ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
+        _ = requested_schema; // the interface allows to give the schema one has
+        arrow::capsules(py, &self.record_batch)
+    }
+
+    fn __repr__(&self) -> String {
+        let (topic, partition, next) = (&self.topic, self.partition, self.next_offset);
+        format!(
+            "<Step {topic}[{partition}] records={} next_offset={next}>",
+            self.records()
+        )
+    }
+}
+
+/// A Fetch response, read step by step.
+#[pyclass(module = "kafkalab._native")]
+pub struct FetchResponse {
+    response: Response,
+    workspace: Workspace,
+    /// The partition to read next, and how far it has been read.
+    current: usize,
+    cursor: Option<Cursor>,
+}
+
+impl FetchResponse {
+    pub fn new(response: Response, workspace: Workspace) -> Self {
+        Self {
+            response,
+            workspace,
+            current: 0,
+            cursor: None,
+        }
+    }
+
+    /// Find the next partition that is wanted and has records.
+    fn seek(&mut self, wanted: &Bound<'_, PyDict>) -> PyResult<bool> {
+        while let Some(partition) = self.response.partitions.get(self.current) {
+            if self.cursor.is_some() {
+                return Ok(true);
+            }
+            let range = if partition.records.is_empty() || partition.error_code != 0 {
+                None
+            } else {
+                wanted.get_item((&*partition.topic, partition.partition))?
+            };
+            if let Some(range) = range {
+                let (start, end) = range.extract()?;
+                self.cursor = Some(Cursor::new(start, end, &partition.aborted));
+            } else {
+                self.current += 1;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Take a step in the current partition, or leave it.
+    fn step(&mut self, options: &Options) -> Result<Option<ParsedStep>, Error> {
+        let (Some(cursor), Some(partition)) =
+            (&mut self.cursor, self.response.partitions.get(self.current))
+        else {
+            return Ok(None);
+        };
+        let (frame, decompressor) = self.workspace.split();
+        let records = &frame[partition.records.clone()];
+        let step = cursor
+            .step(records, options, decompressor)
+            .map_err(|error| at(partition, error))?;
+        if step.is_none() {
+            self.cursor = None;
+            self.current += 1;
+        }
+        Ok(step)
+    }
+}
+
+fn at(partition: &Partition, error: BatchError) -> Error {
+    Error::Batch {
+        topic: Arc::clone(&partition.topic),
+        partition: partition.partition,
+        error,
+    }
+}
+
+#[pymethods]
+impl FetchResponse {
+    #[staticmethod]
+    fn from_bytes(frame: &Bound<'_, PyBytes>, version: i16) -> PyResult<Self> {
+        check_version(version)?;
+        let mut workspace = Pool::take(&Arc::default());
+        let bytes = frame.as_bytes();
+        workspace.frame_mut(bytes.len()).copy_from_slice(bytes);
+        Ok(Self::new(response::parse(bytes, version)?, workspace))
+    }
+
+    #[getter]
+    fn throttle_ms(&self) -> i32 {
+        self.response.throttle_ms
+    }
+
+    #[getter]
+    fn error_code(&self) -> i16 {
+        self.response.error_code
+    }
+
+    #[getter]
+    fn wire_bytes(&self) -> usize {
+        self.workspace.frame().len()
+    }
+
+    #[getter]
+    fn partitions(&self) -> Vec<PartitionHead> {
+        self.response
+            .partitions
+            .iter()
+            .map(PartitionHead::from)
+            .collect()
+    }
+
+    #[pyo3(signature = (wanted, *, read_committed, headers=false, check_crcs=true, max_step_bytes=16 << 20, max_batch_bytes=256 << 20))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
+    fn next_step(
+        &mut self,
+        py: Python<'_>,
+        wanted: &Bound<'_, PyDict>,
+        read_committed: bool,
+        headers: bool,
+        check_crcs: bool,
+        max_step_bytes: usize,
+        max_batch_bytes: usize,
+    ) -> PyResult<Option<Step>> {
+        let options = Options {
+            read_committed,
+            headers,
+            check_crcs,
+            max_step_bytes,
+            max_batch_bytes,
+        };
+        while self.seek(wanted)? {
+            let at = self.current;
+            if let Some(step) = py.detach(|| self.step(&options))? {
+                let partition = &self.response.partitions[at];
+                let record_batch = py.detach(|| arrow::record_batch(step.columns));
+                return Ok(Some(Step {
+                    topic: Arc::clone(&partition.topic),
+                    partition: partition.partition,
+                    next_offset: step.next_offset,
+                    record_batch: record_batch
+                        .map_err(|error| PyRuntimeError::new_err(error.to_string()))?,
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
