@@ -331,6 +331,7 @@ class Lab:
         """
         scan = self._few(topic, start, n, reading)
         table, receipt = self._collect(scan)
+        warn_if_short(receipt, "", few=True)
         return self._chosen(ordered_by_time(table).slice(0, n), receipt, reading)
 
     def last(self, topic: str, n: int = 5, *, start: Position = "earliest", **reading: Unpack[Reading]) -> pd.DataFrame:
@@ -351,6 +352,8 @@ class Lab:
             table, receipt = self._collect(piece)
             tables.append(table)
             receipts.append(receipt)
+            if not receipt.complete:
+                break
             rows = _rows_by_partition(receipts)
             starts = {piece.partition: piece.start for piece in pieces}
             whole = {
@@ -360,6 +363,7 @@ class Lab:
             }
             window *= _WINDOW_GROWTH
         scan.names.check(scan.row_options)
+        warn_if_short(Receipt.merge(receipts), "")
         # A window without visible records knows no fields: it would add a column for the whole value.
         table = unify([part for part in tables if part.num_rows] or tables[:1]) if tables else self._collect(scan)[0]
         ordered = ordered_by_time(table)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import pyarrow as pa
 
 from kafkalab.decode.json import unify
@@ -18,6 +19,7 @@ from kafkalab.rows import RowShaper
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kafkalab.model import PartitionReceipt
     from kafkalab.scan import Scan
 
 _RATE_OVER_S = 5.0
@@ -58,6 +60,7 @@ class Tail:
         self._most_rows = rows
         self._steps: deque[pa.RecordBatch] = deque()
         self._arrivals: deque[tuple[float, int]] = deque()
+        self._parts: dict[int, PartitionReceipt] = {}
         self._error: BaseException | None = None
         self._done = False
         self._changed = threading.Condition()
@@ -70,9 +73,8 @@ class Tail:
     def _follow(self) -> None:
         steps = self._scan.steps(self._stop)
         try:
-            for _, rows in steps:
-                if rows.num_rows:
-                    self._add(rows)
+            for part, rows in steps:
+                self._add(part, rows)
         except BaseException as error:  # noqa: BLE001 - whoever looks at the tail gets it
             self._error = error
         finally:
@@ -81,8 +83,11 @@ class Tail:
                 self._done = True
                 self._changed.notify_all()
 
-    def _add(self, rows: pa.RecordBatch) -> None:
+    def _add(self, part: PartitionReceipt, rows: pa.RecordBatch) -> None:
         with self._changed:
+            self._parts[part.partition] = part
+            if not rows.num_rows:
+                return
             self._steps.append(rows)
             self.seen += rows.num_rows
             self._arrivals.append((time.monotonic(), rows.num_rows))
@@ -96,7 +101,7 @@ class Tail:
             dropped = min(surplus, oldest.num_rows)
             if dropped < oldest.num_rows:
                 # A copy of the rest: a slice would keep all of it in memory.
-                self._steps.appendleft(oldest.take(pa.array(range(dropped, oldest.num_rows))))
+                self._steps.appendleft(oldest.take(pa.array(np.arange(dropped, oldest.num_rows))))
             self.dropped += dropped
             surplus -= dropped
 
@@ -130,12 +135,15 @@ class Tail:
             raise self._error
         with self._changed:
             steps = list(self._steps) or [RowShaper(self._scan.row_options).empty()]
+            seen = Receipt(
+                tuple(self._parts.values()), self._scan.fetch_options.isolation_level, self._scan.fetcher.name
+            )
         table = unify([pa.Table.from_batches([rows]) for rows in steps]).unify_dictionaries()
         if self._hide_no_errors:
             names = [name for name in ("_error", "_raw") if name in table.column_names]
             if all(table[name].null_count == table.num_rows for name in names):
                 table = table.drop_columns(names)
-        return to_frame(table, self._scan.receipt or Receipt(()))
+        return to_frame(table, self._scan.receipt or seen)
 
     def wait_for(self, rows: int, timeout: float) -> bool:
         """Wait until that many rows have been seen; return whether they have."""

@@ -406,3 +406,12 @@ def test_numpy_numbers_are_numbers(lab: kl.Lab) -> None:
     n: Any = np.int64(2)
     assert offsets(lab.read(TOPIC, np.int64(4), np.int32(6), partitions=partitions, progress=False)) == [4, 5]
     assert len(lab.head(TOPIC, n)) == len(lab.sample(TOPIC, n)) == 2
+
+
+@pytest.mark.parametrize("verb", ["head", "last"])
+def test_a_few_records_that_time_cut_short_come_with_a_warning(verb: str) -> None:
+    cluster = MemoryCluster({TOPIC: 1})
+    cluster.append(TOPIC, b"a", b"b")
+    with pytest.warns(kl.LimitWarning, match=rf"timeout.*{TOPIC}\[0\] at offset 0 of 2"):
+        frame = getattr(kl.Lab(cluster, cluster), verb)(TOPIC, 2, timeout=0)
+    assert frame.empty

@@ -49,6 +49,15 @@ def test_earlier_rows_are_shown_when_asked_for(cluster: MemoryCluster) -> None:
         assert tail.df["value"].tolist() == ["0", "1", "2"]
 
 
+def test_a_running_tail_tells_what_it_has_seen(cluster: MemoryCluster) -> None:
+    with tail_of(cluster) as tail:
+        fill(cluster, 3)
+        assert tail.wait_for(3, timeout=5)
+        receipt = kl.receipt(tail.df)
+    assert (receipt.rows, receipt.engine, receipt.complete) == (3, "memory", False)
+    assert [part.next_offset for part in receipt.partitions if part.rows] == [3]
+
+
 @pytest.mark.parametrize("size", [1, 3, 10], ids="batches of {}".format)
 @pytest.mark.parametrize("kept", [0, 1, 4, 7])
 def test_the_newest_rows_are_kept_and_the_others_counted(cluster: MemoryCluster, size: int, kept: int) -> None:
