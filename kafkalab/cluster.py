@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
-    from confluent_kafka.admin import ListOffsetsResultInfo, TopicDescription, TopicMetadata
+    from confluent_kafka.admin import ClusterMetadata, ListOffsetsResultInfo, TopicDescription, TopicMetadata
 
     from kafkalab.connection import ConnectionConfig
 
@@ -240,6 +240,10 @@ class Cluster:
             raise translate(error, topic=topic)
         return {part.partition: part.offset if part.offset >= 0 else None for part in answer}
 
+    def brokers(self) -> dict[int, tuple[str, int]]:
+        """Return the host and port of each broker by id, as they advertise them."""
+        return _addresses(self._admin.metadata())
+
     def leaders(self, topic: str) -> dict[int, tuple[str, int]]:
         """Return the host and port of each partition's leader, as the brokers advertise them; asked anew each time.
 
@@ -252,7 +256,7 @@ class Cluster:
         if topic not in found.topics:
             raise self._unknown(topic)
         partitions = found.topics[topic].partitions.values()
-        brokers = {broker.id: (str(broker.host), broker.port) for broker in found.brokers.values()}
+        brokers = _addresses(found)
         return {part.id: brokers[part.leader] for part in partitions if part.leader in brokers}
 
     def group_ids(self) -> list[str]:
@@ -356,6 +360,10 @@ class Cluster:
         count = len(self._admin.brokers)
         state = f"{count} broker{'s' * (count > 1)}" if count else "not connected yet"
         return f"<Cluster {self.config.summary}, {state}>"
+
+
+def _addresses(metadata: ClusterMetadata) -> dict[int, tuple[str, int]]:
+    return {broker.id: (str(broker.host), broker.port) for broker in metadata.brokers.values()}
 
 
 def _offset(future: Future[ListOffsetsResultInfo]) -> ListOffsetsResultInfo | KafkaException:

@@ -77,17 +77,18 @@ def connect(
 def _fetcher(engine: str, config: ConnectionConfig, cluster: Cluster) -> Fetcher:
     if engine not in get_args(Engine):
         raise ArgumentError(f"engine is 'auto', 'arrow' or 'librdkafka', not {engine!r}")
+    portable, fast = LibrdkafkaFetcher(config, cluster), ArrowFetcher(config, cluster)
+    if engine == "librdkafka":
+        return portable
     option = unsupported_option(config)
-    if engine == "librdkafka" or (engine == "auto" and option):
-        if engine == "auto":
-            text = (
-                f"librdkafka reads, and slower, as only it can honour {option}; engine='librdkafka' says so in silence"
-            )
-            warnings.warn(text, KafkalabWarning, stacklevel=3)
-        return LibrdkafkaFetcher(config, cluster)
-    if option:
-        raise UnsupportedError(f"the arrow engine cannot honour {option}: use engine='librdkafka'")
-    return ArrowFetcher(config, cluster)
+    reason = f"it cannot honour {option}" if option else fast.refusal()
+    if reason is None:
+        return fast
+    if engine == "arrow":
+        raise UnsupportedError(f"the arrow engine cannot read here: {reason}; use engine='librdkafka'")
+    text = f"librdkafka reads, slower than the arrow engine: {reason}. engine='librdkafka' does so without this warning"
+    warnings.warn(text, KafkalabWarning, stacklevel=3)
+    return portable
 
 
 def demo(broker: Literal["auto", "apache", "mock"] = "auto") -> Lab:

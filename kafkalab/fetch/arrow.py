@@ -69,6 +69,22 @@ class ArrowFetcher:
         """What it has fetched; bytes are those on the wire."""
         return self._stats
 
+    def refusal(self) -> str | None:
+        """Return why this engine cannot read here though librdkafka may; None where a broker lets it in.
+
+        rustls refuses certificates that OpenSSL accepts: of X.509 v1, with the name in CN only, or a server that is its
+        own authority.
+        """
+        for address in self._cluster.brokers().values():
+            try:
+                BrokerConnection(self._config, *address, _native.StopFlag()).close()
+            except BrokerUnreachableError:
+                continue
+            except KafkalabError as error:
+                return str(error)
+            return None
+        return None
+
     def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Generator[Fetched]:
         """Yield the visible records of the ranges, in steps as large as they come."""
         lanes: dict[int, Lane] = {}
