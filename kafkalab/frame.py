@@ -158,7 +158,7 @@ def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return joined
 
 
-def warn_if_short(receipt: Receipt, limits: str, *, few: bool = False) -> None:
+def warn_if_short(receipt: Receipt, limits: str) -> None:
     """Warn about every reason for which a read stopped before its end.
 
     Parameters
@@ -167,11 +167,8 @@ def warn_if_short(receipt: Receipt, limits: str, *, few: bool = False) -> None:
         Of the read.
     limits : str
         Which limit it was, should it have been one.
-    few : bool
-        Whether no more than a limit was wanted of each range, so that stopping there is no news.
     """
-    expected = (StopReason.REACHED, StopReason.LIMIT) if few else (StopReason.REACHED,)
-    short = [part for part in receipt.partitions if part.stop not in expected]
+    short = [part for part in receipt.partitions if part.stop != StopReason.REACHED]
     for stop in dict.fromkeys(part.stop for part in short):
         first = next(part for part in short if part.stop == stop)
         kind = LimitWarning if stop in (StopReason.LIMIT, StopReason.TIMEOUT) else KafkalabWarning

@@ -329,9 +329,8 @@ class Lab:
         **reading
             As in `read`; formats are found by looking, and the receipt's notes name the `read` that gives the same.
         """
-        scan = self._few(topic, start, n, reading)
-        table, receipt = self._collect(scan)
-        warn_if_short(receipt, "", few=True)
+        table, receipt = self._outer(self._few(topic, start, n, reading), int(n))
+        warn_if_short(receipt, "")
         return self._chosen(ordered_by_time(table).slice(0, n), receipt, reading)
 
     def last(self, topic: str, n: int = 5, *, start: Position = "earliest", **reading: Unpack[Reading]) -> pd.DataFrame:
@@ -342,32 +341,10 @@ class Lab:
         topic, n, start, **reading
             As in `head`; nothing before ``start`` is looked at.
         """
-        scan = self._few(topic, start, n, reading)
-        whole = {part: part.end for part in scan.plan.ranges if part.span}
-        scan.names = Names()
-        tables, receipts, window = [], [], n
-        while whole:
-            pieces = [replace(part, start=max(part.start, end - window), end=end) for part, end in whole.items()]
-            piece = replace(scan, plan=scan.plan.with_ranges(pieces), limits=Limits(seconds=scan.limits.seconds))
-            table, receipt = self._collect(piece)
-            tables.append(table)
-            receipts.append(receipt)
-            if not receipt.complete:
-                break
-            rows = _rows_by_partition(receipts)
-            starts = {piece.partition: piece.start for piece in pieces}
-            whole = {
-                part: starts[part.partition]
-                for part in whole
-                if rows[part.partition] < n and starts[part.partition] > part.start
-            }
-            window *= _WINDOW_GROWTH
-        scan.names.check(scan.row_options)
-        warn_if_short(Receipt.merge(receipts), "")
-        # A window without visible records knows no fields: it would add a column for the whole value.
-        table = unify([part for part in tables if part.num_rows] or tables[:1]) if tables else self._collect(scan)[0]
+        table, receipt = self._outer(self._few(topic, start, n, reading), int(n), at_end=True)
+        warn_if_short(receipt, "")
         ordered = ordered_by_time(table)
-        return self._chosen(ordered.slice(max(ordered.num_rows - n, 0)), Receipt.merge(receipts), reading)
+        return self._chosen(ordered.slice(max(ordered.num_rows - n, 0)), receipt, reading)
 
     def sample(
         self,
@@ -601,6 +578,29 @@ class Lab:
             scan, row_options=replace(scan.row_options, headers=scan.row_options.wants_headers, columns=None)
         )
 
+    def _outer(self, scan: Scan, n: int, *, at_end: bool = False) -> tuple[pa.Table, Receipt]:
+        """Read the first or last n rows of each range, in ever larger windows until they are found."""
+        left = [part for part in scan.plan.ranges if part.span]
+        if not left:
+            return self._collect(scan)
+        scan.names = Names()
+        tables, receipts, window = [], [], n
+        while left:
+            cuts = [_cut(part, window, at_end=at_end) for part in left]
+            plan = scan.plan.with_ranges(piece for piece, _ in cuts)
+            table, receipt = self._collect(replace(scan, plan=plan, limits=Limits(seconds=scan.limits.seconds)))
+            tables.append(table)
+            receipts.append(receipt)
+            if not receipt.complete:
+                break
+            rows = _rows_by_partition(receipts)
+            left = [rest for _, rest in cuts if rest.span and rows[rest.partition] < n]
+            window *= _WINDOW_GROWTH
+        scan.names.check(scan.row_options)
+        # A window without visible records knows no fields: it would add a column for the whole value.
+        table = unify([part for part in tables if part.num_rows] or tables[:1])
+        return _outermost(table, n, at_end=at_end), Receipt.merge(receipts)
+
     def _collect(self, scan: Scan) -> tuple[pa.Table, Receipt]:
         collected = Collected(scan)
         try:
@@ -636,6 +636,21 @@ def _check_count(n: object, name: str = "n") -> None:
     if isinstance(n, bool) or not isinstance(n, Integral) or n < 0:
         message = f"{name} is a whole number from 0 on, not {n!r}"
         raise ArgumentError(message)
+
+
+def _cut(part: OffsetRange, window: int, *, at_end: bool) -> tuple[OffsetRange, OffsetRange]:
+    """Return a range's first or last offsets, and the rest of it."""
+    middle = max(part.end - window, part.start) if at_end else min(part.start + window, part.end)
+    low, high = replace(part, end=middle), replace(part, start=middle)
+    return (high, low) if at_end else (low, high)
+
+
+def _outermost(table: pa.Table, n: int, *, at_end: bool) -> pa.Table:
+    """Return n rows of each partition: those with the lowest offsets, or the highest."""
+    partitions, offsets = (table[name].to_numpy() for name in ("partition", "offset"))
+    order = np.lexsort((-offsets if at_end else offsets, partitions))
+    rank = np.arange(len(order)) - np.searchsorted(partitions[order], partitions[order])
+    return table.take(order[rank < n])
 
 
 def _rows_by_partition(receipts: Iterable[Receipt]) -> Counter[int]:
