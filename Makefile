@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## start a broker with sample topics and read them (BROKER=ap
 
 .PHONY: lab
 lab: $(INSTALLED) ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(SUDO),,--allow-root)
 
 .PHONY: test
 test: $(INSTALLED) .venv/.libpython $(if $(wildcard tests/browser),browser) ## run every test but the soak, with coverage
