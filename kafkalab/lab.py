@@ -339,7 +339,8 @@ class Lab:
         Parameters
         ----------
         topic, n, start, **reading
-            As in `head`; nothing before ``start`` is looked at.
+            As in `head`; nothing before ``start`` is looked at. Each partition's last ``n`` by offset are compared:
+            where producers' times do not rise, a newer record that was stored further back is not found.
         """
         table, receipt = self._outer(self._few(topic, start, n, reading), int(n), at_end=True)
         warn_if_short(receipt, "")

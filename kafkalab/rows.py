@@ -164,7 +164,7 @@ class RowShaper:
         DecodeError
             A key or value is not in its format, and errors are to be raised.
         """
-        rows = self._in_window(_placed(fetched), fetched.offset_range.partition)
+        rows = in_window(_placed(fetched), self.windows.get(fetched.offset_range.partition))
         rows = self._decoded(rows)
         self.names.rows += rows.num_rows
         return rows if self.options.where is None else self._filtered(rows, self.options.where)
@@ -197,18 +197,6 @@ class RowShaper:
         asked = {"key": self.options.key, "value": self.options.value}.get(source)
         name = self.found.get(source, "text") if asked == "auto" else asked
         return "text" if name == "str" else name
-
-    def _in_window(self, rows: pa.RecordBatch, partition: int) -> pa.RecordBatch:
-        window = self.windows.get(partition)
-        if not window:
-            return rows
-        times = rows["timestamp"].cast(pa.int64())
-        keep = pa.array(np.ones(rows.num_rows, dtype=bool))
-        if window.start_ms is not None:
-            keep = pc.and_(keep, pc.greater_equal(times, window.start_ms))
-        if window.end_ms is not None:
-            keep = pc.and_(keep, pc.less(times, window.end_ms))
-        return rows.filter(keep)
 
     def _decoded(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         errors: dict[int, str] = {}
@@ -289,6 +277,19 @@ class RowShaper:
     @staticmethod
     def _with_nulls(rows: pa.RecordBatch, name: str) -> pa.RecordBatch:
         return rows.append_column(name, pa.nulls(rows.num_rows, _TYPES.get(name, pa.null())))
+
+
+def in_window(rows: pa.RecordBatch, window: TimeWindow | None) -> pa.RecordBatch:
+    """Return the rows whose time lies in a window; a record without a time lies in none."""
+    if not window:
+        return rows
+    times = rows["timestamp"].cast(pa.int64())
+    keep = pa.array(np.ones(rows.num_rows, dtype=bool))
+    if window.start_ms is not None:
+        keep = pc.and_(keep, pc.greater_equal(times, window.start_ms))
+    if window.end_ms is not None:
+        keep = pc.and_(keep, pc.less(times, window.end_ms))
+    return rows.filter(keep)
 
 
 def _placed(fetched: Fetched) -> pa.RecordBatch:

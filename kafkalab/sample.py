@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 from kafkalab.fetch.base import Fetched, record_schema
 from kafkalab.model import LiveEstimate, OffsetRange, StopReason
 from kafkalab.plan import draw_fresh, locate
+from kafkalab.rows import in_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -65,7 +66,7 @@ class Sampler:
                 return self._read_all(count)
             fresh = draw_fresh(self.rng, total, drawn, size)
             draws = locate(self.plan.ranges, fresh)
-            found.extend(self.fetcher.probe(self.plan.topic, draws, self.options, self.control))
+            found.extend(map(self._timely, self.fetcher.probe(self.plan.topic, draws, self.options, self.control)))
             drawn = np.union1d(drawn, fresh)
         kept = np.zeros(rows, dtype=bool)
         kept[self.rng.choice(rows, count, replace=False)] = True
@@ -81,7 +82,7 @@ class Sampler:
         numbers = np.empty(0)
         rngs = dict(zip(self.plan.ranges, self.rng.spawn(len(self.plan.ranges)), strict=True))
         live = 0
-        for step in self.fetcher.fetch(self.plan.ranges, self.options, self.control):
+        for step in map(self._timely, self.fetcher.fetch(self.plan.ranges, self.options, self.control)):
             live += step.arrow_batch.num_rows
             if step.lost:
                 lost.append(step.lost)
@@ -91,6 +92,11 @@ class Sampler:
                 held, numbers = _smallest(held, numbers, count)
         held, _ = _smallest(held, numbers, count)
         return Sampled(self._by_partition(held), LiveEstimate(live, live, live), tuple(lost))
+
+    def _timely(self, step: Fetched) -> Fetched:
+        """Leave out records that the plan's times do not want, before any is counted."""
+        window = self.plan.windows.get(step.offset_range.partition)
+        return replace(step, arrow_batch=in_window(step.arrow_batch, window)) if window else step
 
     def _by_partition(self, steps: Iterable[Fetched]) -> tuple[Fetched, ...]:
         batches: dict[int, list[pa.RecordBatch]] = {part.partition: [] for part in self.plan.ranges}

@@ -203,6 +203,8 @@ class LibrdkafkaFetcher:
         with _Stream(self, topic, settings, starts, options) as stream:
             for pulled in stream.pull(control):
                 partition, offsets = pulled.partition, draws[pulled.partition]
+                if pulled.at_end and self._goes_on(ranges[partition], pulled.position, options):
+                    continue
                 hits = [message for message in pulled.messages if message.offset() in wanted[partition]]
                 following = np.searchsorted(offsets, pulled.position)
                 settled = pulled.at_end or following == len(offsets)

@@ -13,6 +13,7 @@ from kafkalab.errors import (
     AuthenticationError,
     BrokerUnreachableError,
     CorruptDataError,
+    KafkalabError,
     TlsError,
     UnsupportedError,
 )
@@ -124,6 +125,9 @@ class BrokerConnection:
             self.login()
         except _native.TlsError as error:
             raise TlsError(f"{self._address}: {error}") from error
+        except KafkalabError:
+            self._native.close()
+            raise  # some of these are OSErrors too
         except OSError as error:
             raise BrokerUnreachableError(f"{self._address}: {error}") from error
 
@@ -173,7 +177,11 @@ class BrokerConnection:
         if mechanism.startswith("SCRAM"):
             self._scram(mechanism)
         else:
-            self._authenticate(self._bearer() if mechanism == "OAUTHBEARER" else self._plain())
+            complaint = self._authenticate(self._bearer() if mechanism == "OAUTHBEARER" else self._plain())
+            if complaint:
+                # A refused token comes back without an error code, as a challenge that holds the reason (RFC 7628).
+                why = self._config.scrub(complaint.decode(errors="replace"))
+                raise AuthenticationError(f"{self._address} refused the token: {why}")
 
     def _plain(self) -> bytes:
         return b"\0%b\0%b" % (self._secret("sasl.username"), self._secret("sasl.password"))

@@ -1,5 +1,8 @@
 """Which engine reads: the fast one wherever it gets in, librdkafka where only that does, and it says why."""
 
+import base64
+import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -13,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import kafkalab as kl
+from kafkalab._native import StopFlag
 from kafkalab.brokers import ApacheKafka
+from kafkalab.fetch.wire import BrokerConnection
 from tests.apache.truth import Log, new_topic, numbered, rows
 
 PASSWORD = "correct-horse-battery"
@@ -49,6 +54,36 @@ def test_the_fast_engine_reads_without_a_login(secured: ApacheKafka, log: Log, p
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
 def test_the_fast_engine_logs_in(secured: ApacheKafka, log: Log, protocol: str, mechanism: str) -> None:
     check(secured.client_config(protocol, user="alice", mechanism=mechanism), log, "arrow")
+
+
+def token_until(end: float) -> tuple[str, float]:
+    """Make an unsecured token that began ten minutes before it ends, or before now."""
+    parts = ({"alg": "none"}, {"sub": "alice", "iat": int(min(end, time.time())) - 600, "exp": end})
+    texts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+    return ".".join((*texts, "")), end
+
+
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_the_fast_engine_asks_for_a_token(secured: ApacheKafka, log: Log, protocol: str) -> None:
+    asked = []
+
+    def token(config: str) -> tuple[str, float]:
+        asked.append(config)
+        return token_until(time.time() + 3600)
+
+    config = secured.client_config(protocol, user="alice", mechanism="OAUTHBEARER")
+    del config["enable.sasl.oauthbearer.unsecure.jwt"]
+    check(config | {"oauth_cb": token, "sasl.oauthbearer.config": "scope=read"}, log, "arrow")
+    assert asked.count("scope=read") == len(asked) > 1
+
+
+def test_a_token_that_is_refused_is_an_error_at_login(secured: ApacheKafka) -> None:
+    config = secured.client_config("SASL_PLAINTEXT", user="alice", mechanism="OAUTHBEARER")
+    del config["enable.sasl.oauthbearer.unsecure.jwt"]
+    host, port = secured.bootstrap("SASL_PLAINTEXT").split(":")
+    wrong = kl.ConnectionConfig(config | {"oauth_cb": lambda _: token_until(time.time() - 100)})
+    with pytest.raises(kl.AuthenticationError, match=r"refused the token: .*invalid"):
+        BrokerConnection(wrong, host, int(port), StopFlag())
 
 
 def test_the_fast_engine_shows_a_client_certificate(secured: ApacheKafka, log: Log) -> None:

@@ -87,6 +87,18 @@ class TestTimes:
         assert lab.read(log.topic, start=ago)["value"].tolist() == [b"29", b"1"]
         assert lab.read(log.topic, end=ago)["value"].tolist() == [b"60", b"31"]
 
+    @pytest.mark.parametrize("n", [1, 4, 1000])
+    def test_a_sample_of_a_window_has_all_it_can(self, lab: kl.Lab, times: Log, n: int) -> None:
+        truth = promised(times, T0 + 10, T0 + 41)
+        start, end = utc(T0 + 10), utc(T0 + 41)
+        frame = lab.sample(times.topic, n, seed=1, start=start, end=end, key="bytes", value="bytes", headers=True)
+        found = rows(frame)
+        assert len(found) == len(set(found)) == min(n, len(truth))
+        assert set(found) <= set(truth)
+        live = kl.receipt(frame).live
+        assert live is not None
+        assert live.low <= len(truth) <= live.high
+
     def test_a_time_and_an_offset_meet(self, lab: kl.Lab, times: Log) -> None:
         frame = lab.read(times.topic, start=f"@{T0 + 40}", end={0: 7, 1: 3}, headers=True)
         assert rows(frame) == times.visible("read_committed", 0, 4, 7)

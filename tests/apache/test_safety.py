@@ -257,6 +257,8 @@ class TestTheTopicChanges:
         log = many(own.bootstrap_servers)
         with pytest.raises(kl.DataLossError, match=rf"{log.topic}\[0\]@\d+: the topic was deleted"):
             read_with(lab, log.topic, lambda: log.admin.delete_topics([log.topic])[log.topic].result(SECONDS))
+        # Looking for it has not made it anew.
+        assert log.topic not in admin_of(log.bootstrap).list_topics(timeout=SECONDS).topics
 
     def test_retention_passes_a_slow_reader(self, own: ApacheKafka, lab: kl.Lab) -> None:
         log = many(own.bootstrap_servers)
