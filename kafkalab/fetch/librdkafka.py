@@ -283,34 +283,35 @@ class _Stream:
 
     def _slice(self) -> list[_Pulled]:
         groups: dict[int, list[Message]] = {}
-        others: list[_Pulled] = []
+        events: list[tuple[KafkaError, int, int]] = []
         for message in self._next_messages():
             partition = message.partition()
             error = message.error()
             if error is not None:
                 if partition in self._positions:
-                    others.append(self._event(error, partition, message.offset()))
+                    events.append((error, partition, message.offset()))
             elif partition in groups:
                 groups[partition].append(message)
             else:
                 groups[partition] = [message]
-        # An end or an error of a partition comes after its messages.
-        return [_Pulled(p, messages, messages[-1].offset() + 1) for p, messages in groups.items()] + others
+        pulled = [_Pulled(p, messages, messages[-1].offset() + 1) for p, messages in groups.items()]
+        # An end or an error of a partition comes after its messages, and is about the position behind them.
+        behind = self._positions | {part.partition: part.position for part in pulled}
+        return pulled + [self._event(error, p, offset, behind[p]) for error, p, offset in events]
 
     def _next_messages(self) -> list[Message]:
         # consume() waits until it has all it was asked for, so it is only asked for what is there.
         first = self._consumer.poll(_SLICE_S)
         return [] if first is None else [first, *self._consumer.consume(_MOST_MESSAGES - 1, 0)]
 
-    def _event(self, error: KafkaError, partition: int, offset: int) -> _Pulled:
+    def _event(self, error: KafkaError, partition: int, offset: int, position: int) -> _Pulled:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so it is documented
             return _Pulled(partition, [], offset, at_end=True)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - so it is documented
-            return self._out_of_range(partition)
-        raise translate(error, topic=self._topic, partition=partition, offset=self._positions[partition])
+            return self._out_of_range(partition, position)
+        raise translate(error, topic=self._topic, partition=partition, offset=position)
 
-    def _out_of_range(self, partition: int) -> _Pulled:
-        position = self._positions[partition]
+    def _out_of_range(self, partition: int, position: int) -> _Pulled:
         start = after_loss(self._metadata, self._topic, partition, position, self._options.on_data_loss)
         # A seek is refused here: the client has given the partition up.
         self._consumer.incremental_unassign([Assignment(self._topic, partition)])
