@@ -573,7 +573,7 @@ class Lab:
         """Return a scan for verbs that show a few records: formats found, all columns there to order by."""
         _check_count(n)
         readable: Reading = {"key": "auto", "value": "auto", "errors": "column", **reading}
-        limits = Limits(rows_per_range=n, seconds=readable.pop("timeout", None))
+        limits = Limits(seconds=readable.pop("timeout", None))
         scan = self._scan(topic, start, end, limits, readable)
         return replace(
             scan, row_options=replace(scan.row_options, headers=scan.row_options.wants_headers, columns=None)

@@ -51,15 +51,12 @@ class Limits:
     ----------
     rows, bytes : int, optional
         Of all that is returned; bytes in Arrow's memory.
-    rows_per_range : int, optional
-        Of each offset range.
     seconds : float, optional
         Since the scan began.
     """
 
     rows: int | None = None
     bytes: int | None = None
-    rows_per_range: int | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
@@ -295,7 +292,7 @@ class _Run:
         if fetched.lost is not None:
             self._note_loss(fetched.lost)
         rows = self.shaper.shape(fetched)
-        room = self._room(fetched.offset_range)
+        room = self._room()
         if room is not None and rows.num_rows >= room:
             fetched, rows = self._cut(fetched, rows, room)
         advance(self.tally.add(fetched, rows.num_rows))
@@ -304,15 +301,10 @@ class _Run:
         self.bytes += projected.nbytes
         return self.tally.parts[fetched.offset_range], projected
 
-    def _room(self, offset_range: OffsetRange) -> int | None:
-        """Return how many more rows the limits allow here."""
-        limits = self.scan.limits
-        rooms = []
-        if limits.rows is not None:
-            rooms.append(limits.rows - self.rows)
-        if limits.rows_per_range is not None:
-            rooms.append(limits.rows_per_range - self.tally.parts[offset_range].rows)
-        return min(rooms, default=None)
+    def _room(self) -> int | None:
+        """Return how many more rows the limit allows."""
+        limit = self.scan.limits.rows
+        return None if limit is None else limit - self.rows
 
     def _cut(self, fetched: Fetched, rows: pa.RecordBatch, room: int) -> tuple[Fetched, pa.RecordBatch]:
         """Keep the rows that there is room for, and the records up to the last of these."""
