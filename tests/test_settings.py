@@ -23,7 +23,6 @@ from kafkalab.settings.foreign import FOREIGN
 from kafkalab.settings.knob import TITLES, Knob
 from kafkalab.settings.presets import ARTICLE
 from kafkalab.settings.table import KNOBS
-from kafkalab.units import format_quantity, parse_quantity
 
 NUMBERS = [name for name, knob in KNOBS.items() if knob.minimum is not None]
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -342,6 +341,7 @@ def test_javas_defaults_are_taken_and_told() -> None:
     ("config", "name", "value", "said"),
     [
         ({"fetch.min.bytes": 0}, "fetch_min_bytes", 1, "0 B there, 1 B here"),
+        ({"auto.offset.reset": "by_duration:PT1H"}, "auto_offset_reset", "latest", "give the start where you read"),
         (
             {"session.timeout.ms": 4_000_000, "max.poll.interval.ms": 5_000_000},
             "session_timeout_ms",
@@ -370,7 +370,7 @@ def test_what_goes_in_java_alone_moves_aside_and_says_so(
 ) -> None:
     made = ConsumerSettings.from_java(config)
     assert getattr(made, name) == value
-    assert said in " ".join(note.text for note in made.notes if (note.name, note.kind) == (name, "adjusted"))
+    assert said in " ".join(note.text for note in made.notes if note.kind == "adjusted")
 
 
 @pytest.mark.parametrize(
@@ -379,6 +379,7 @@ def test_what_goes_in_java_alone_moves_aside_and_says_so(
         ({"fetch.min.bytes": -1}, "fetch.min.bytes cannot be -1 B"),
         ({"queued.min.messages": 5}, "is librdkafka's name, and Java does not know it"),
         ({"partition.assignment.strategy": "MyAssignor"}, "is none of range"),
+        ({"partition.assignment.strategy": []}, "no strategy"),
     ],
 )
 def test_what_is_wrong_in_java_is_an_error(config: dict[str, Any], said: str) -> None:
@@ -531,8 +532,9 @@ def test_lines_of_go_are_read_as_they_stand() -> None:
     assert (made.fetch_min_bytes, made.fetch_max_wait_ms, made.auto_offset_reset) == (131_072, 1000, "earliest")
     assert made.partition_assignment_strategy == "roundrobin"
     assert made.receive_message_max_bytes == 200 << 20
-    with pytest.raises(ConfigError, match="line 1 is no assignment"):
-        ConsumerSettings.from_sarama("if err != nil {")
+    with pytest.raises(ConfigError, match="line 2 is no assignment") as caught:
+        ConsumerSettings.from_sarama('config.Net.SASL.Password = "x"\npassword := "hunter2"')
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -594,7 +596,9 @@ def test_anything_is_settings_or_one_kind_of_error(
     for way, given_there in ways:
         with contextlib.suppress(ConfigError):
             made = way(given_there)
-            assert made.to_librdkafka().keys() | made.to_java().keys() | made.to_sarama().keys() | {1}
+            assert ConsumerSettings.from_librdkafka(made.to_librdkafka()).values() == made.values()
+            assert made.to_java().text.isascii()
+            ConsumerSettings.from_sarama(made.to_sarama().text)
 
 
 # Presets, and how they show
@@ -664,15 +668,6 @@ def test_a_translation_is_a_dict_that_can_be_sent() -> None:
     assert (sent, sent.notes, sent.text) == (dict(written), written.notes, written.text)
 
 
-def test_the_examples_in_the_docs_run() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-    names: dict[str, Any] = {}
-    for block in blocks:
-        exec(block, names)  # noqa: S102 - the project's own page
-    assert len(blocks) > 1
-    assert names["settings"].session_timeout_ms == 30_000
-
-
 def test_the_table_in_the_docs_is_the_table_of_the_code() -> None:
     page = DOCS.read_text("utf-8")
     expected = docs_table()
@@ -692,60 +687,3 @@ def docs_table() -> str:
     lines += ["", "| only in | setting | why there is nothing for it here |", "|---|---|---|"]
     lines += [f"| {TITLES[each.client]} | `{each.name}` | {each.why} |" for each in FOREIGN.values()]
     return "\n".join(lines) + "\n"
-
-
-# Units
-
-
-@given(st.integers(-(10**12), 10**12), st.sampled_from(["bytes", "KiB", "ms", "messages", "requests", ""]))
-def test_a_quantity_is_read_as_it_was_written(value: int, unit: str) -> None:
-    assert parse_quantity(format_quantity(value, unit), unit) == value
-
-
-@pytest.mark.parametrize(
-    ("text", "unit", "value"),
-    [
-        ("128 KiB", "bytes", 131_072),
-        ("128k", "bytes", 131_072),
-        ("1 MB", "bytes", 1_000_000),
-        ("1.5M", "bytes", 3 << 19),
-        ("64 MiB", "KiB", 65_536),
-        ("65536", "KiB", 65_536),
-        ("1.5s", "ms", 1500),
-        (" 5 m ", "ms", 300_000),
-        (".5s", "ms", 500),
-        ("100 k", "messages", 100_000),
-        ("1,000", "messages", 1000),
-        ("1_000", "", 1000),
-        ("-1", "ms", -1),
-    ],
-)
-def test_a_quantity_is_read_as_people_write_it(text: str, unit: str, value: int) -> None:
-    assert parse_quantity(text, unit) == value
-
-
-@pytest.mark.parametrize(
-    ("text", "unit"), [("5 s", "bytes"), ("", "ms"), ("many", ""), ("1 KiB", "ms"), ("1..2", "ms")]
-)
-def test_a_quantity_of_something_else_is_refused(text: str, unit: str) -> None:
-    with pytest.raises(ArgumentError, match="is no number"):
-        parse_quantity(text, unit)
-
-
-@pytest.mark.parametrize(
-    ("value", "unit", "text"),
-    [
-        (100_000_000, "bytes", "100 MB"),
-        (50 << 20, "bytes", "50 MiB"),
-        (1, "bytes", "1 B"),
-        (0, "ms", "0 ms"),
-        (90_000, "ms", "90 s"),
-        (300_000, "ms", "5 min"),
-        (123_457, "bytes", "123,457 B"),
-        (100_000, "messages", "100 k"),
-        (256, "messages", "256"),
-        (1_000_000, "requests", "1,000,000"),
-    ],
-)
-def test_a_quantity_is_short(value: int, unit: str, text: str) -> None:
-    assert format_quantity(value, unit) == text

@@ -41,8 +41,9 @@ def parse(code: str) -> Iterator[tuple[str, str]]:
         if not text or text.startswith("//") or re.match(r"\w+\s*:?=\s*\w+\.NewConfig\(\)", text):
             continue
         if (match := _LINE.fullmatch(text)) is None:
+            # The line itself is not shown: it may hold a password.
             raise ConfigError(
-                f"line {number} is no assignment such as config.Consumer.Fetch.Min = 131072: {text[:60]!r}"
+                f"line {number} is no assignment such as config.Consumer.Fetch.Min = 131072: leave it out"
             )
         yield match[1], match[2]
 

@@ -107,8 +107,8 @@ class Knob:
         plain: Value | None = None
         if type(self.default) is not int:
             plain = value if isinstance(value, bool | str) and type(value) is type(self.default) else None
-        elif isinstance(value, SupportsIndex) and not isinstance(value, bool):
-            plain = operator.index(value)  # numpy's integers too
+        elif not isinstance(value, bool) and isinstance(value, int | SupportsIndex):
+            plain = operator.index(value)  # numpy's integers too; asking for int first is fast
         if plain is None:
             kind = {bool: "True or False", int: "a whole number", str: "text"}[type(self.default)]
             raise ConfigError(f"{self.name} is {value!r}: it has to be {kind}{self._counted()}")
@@ -136,7 +136,11 @@ class Knob:
     def _lines(self) -> list[str]:
         value = f"{self.default!r}" if not self.unit else f"{self.default!r} ({self.shown(self.default)})"
         limits = "" if self.minimum is None else f", {self.minimum:,} to {self.maximum:,}{self._counted()}"
-        limits = f", one of {', '.join(map(repr, self.choices))}" if len(self.choices) > 1 else limits
+        limits = (
+            f", one of {', '.join(map(repr, self.choices))}"
+            if isinstance(self.default, str) and self.choices
+            else limits
+        )
         return [
             self.name,
             f"  {self.effect}",
