@@ -227,6 +227,7 @@ def test_librdkafkas_own_defaults_follow_one_another() -> None:
 def test_small_answers_lower_what_librdkafka_holds_against_them() -> None:
     made = ConsumerSettings(max_partition_fetch_bytes=1000, fetch_max_bytes=1000).to_librdkafka()
     assert made == {"fetch.message.max.bytes": 1000, "fetch.max.bytes": 1000, "message.max.bytes": 1000}
+    assert ConsumerSettings.from_librdkafka(made).fetch_max_bytes == 1000
     Consumer({"group.id": "g", **made}).close()
 
 
