@@ -45,6 +45,7 @@ from kafkalab.model import (
 )
 from kafkalab.positions import Committed
 from kafkalab.scan import Scan
+from kafkalab.settings import ConsumerSettings
 from kafkalab.tail import Tail
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Committed",
     "ConfigError",
     "ConnectionConfig",
+    "ConsumerSettings",
     "CorruptDataError",
     "DataLossError",
     "DataLossWarning",

@@ -115,6 +115,11 @@ def read_properties(path: Path) -> dict[str, Setting]:
     return {name: Setting(value, f"{path}, line {number}") for name, value, number in entries}
 
 
+def is_known(name: str) -> bool:
+    """Tell whether an option is Java's, and has another name here, becomes others, or has no effect."""
+    return name in RENAMED or name in TRANSLATED or bool(_WITHOUT_EFFECT.fullmatch(name))
+
+
 def to_librdkafka(settings: dict[str, Setting]) -> dict[str, Setting]:
     """Return the settings in librdkafka's names, without those that only Java has a use for.
 

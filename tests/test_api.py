@@ -142,6 +142,26 @@ def test_mapping_and_exporting_are_typed(lab: kl.Lab, tmp_path: Path) -> None:
     assert written["rows"].tolist() == [2]
 
 
+def test_settings_are_typed(tmp_path: Path) -> None:
+    settings: kl.ConsumerSettings = kl.ConsumerSettings(fetch_min_bytes=131_072, isolation_level="read_committed")
+    near: tuple[int, str | None] = settings.nearest("fetch_max_bytes", 2_000_000_000)
+    assert near[0] == 100_000_000 - 512
+    (tmp_path / "consumer.properties").write_text(settings.to_java().text)
+    known: list[kl.ConsumerSettings] = [
+        settings.replace(client_rack="a"),
+        kl.ConsumerSettings.preset("article"),
+        kl.ConsumerSettings.from_java(tmp_path / "consumer.properties"),
+        kl.ConsumerSettings.from_sarama({"Consumer": {"MaxWaitTime": "1s"}}),
+        kl.ConsumerSettings.from_librdkafka(settings.to_librdkafka()),
+    ]
+    config: dict[str, object] = settings.to_librdkafka()
+    notes: list[str] = [str(note) for each in known for note in each.notes]
+    table: pd.DataFrame = kl.ConsumerSettings.knobs()
+    assert config == {"fetch.min.bytes": 131_072}
+    assert notes
+    assert len(table) == len(settings.values())
+
+
 def test_errors_are_caught_by_their_kind_or_the_built_in(lab: kl.Lab) -> None:
     with pytest.raises(kl.KafkalabError) as caught:
         lab.read("order")
