@@ -115,6 +115,7 @@ def save(results: Results, loads: Sequence[float], folder: Path, *, update_docs:
     if update_docs:
         page = _DOCS / "performance.md"
         page.write_text(report.into_page(page.read_text(), text))
+    if update_docs and len(results.reads):
         shutil.copy(images / _PLOT, _DOCS / "images" / _PLOT)
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _LENGTH_END = 12
 _CRC_AT, _CHECKED_AT, _COUNT_AT, _HEADER_BYTES = 17, 21, 57, 61
-_CONTINUES = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +37,11 @@ def floor(frames: Sequence[bytes], codec: str) -> Callable[[], int]:
     def work() -> int:
         for batch in batches:
             assert checksum(batch.checked) == batch.crc
-            data = batch.payload if codec == "none" else _decompress(batch.payload, batch.size, codec)
+            data = batch.payload if codec == "none" else pa.decompress(batch.payload, batch.size, codec)
             np.copyto(copied[: batch.size], np.frombuffer(data, np.uint8))
         return sum(batch.records for batch in batches)
 
     return work
-
-
-def _decompress(payload: pa.Buffer, size: int, codec: str) -> pa.Buffer:
-    return pa.decompress(payload, decompressed_size=size, codec=codec)
 
 
 def _partitions(frame: bytes) -> Iterator[bytes]:
@@ -76,13 +71,4 @@ def _batches(data: bytes, codec: str) -> Iterator[RawBatch]:
 
 def _size(payload: pa.Buffer, codec: str) -> int:
     """Return how much a payload is without compression."""
-    if codec == "none":
-        return len(payload)
-    if codec == "snappy":  # its size stands before it, seven bits a byte
-        size = shift = 0
-        for byte in payload.to_pybytes():
-            size |= (byte & ~_CONTINUES) << shift
-            if not byte & _CONTINUES:
-                return size
-            shift += 7
-    return len(pa.CompressedInputStream(pa.BufferReader(payload), codec).read())
+    return len(payload) if codec == "none" else len(pa.CompressedInputStream(pa.BufferReader(payload), codec).read())

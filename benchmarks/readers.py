@@ -129,6 +129,7 @@ def _kafkarrow(source: Source) -> Read:
         while count < source.records:
             polled.append(manager.poll(timeout_ms=1_000))
             count += polled[-1].num_rows
-        return pa.Table.from_batches(polled).to_pandas()
+        frame: pd.DataFrame = pa.Table.from_batches(polled).to_pandas()
+        return frame
 
     return read

@@ -27,7 +27,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return the median of values with its interval, as a table shows them."""
+    """Return the median of values with its interval, as a table shows them; nothing of none."""
+    if not len(values):
+        return ""
     low, high = interval(values)
     return f"{np.median(values):.2f}" + (f" ({low:.2f} to {high:.2f})" if low < high else "")
 
@@ -116,11 +118,11 @@ def sample_table(measured: pd.DataFrame) -> str:
 def kernel_table(measured: pd.DataFrame) -> str:
     """Return the rates of the kernel, and of the floor below it, as a table."""
     rates = measured.assign(rate=measured["records"] / measured["cpu_seconds"] / 1e6)
-    wide = rates.pivot_table(values="rate", index=["codec", "repeat"], columns="what", sort=False)
-    rows = [
-        (codec, *(spread(values.to_list()) for values in (its["kernel"], its["floor"], its["kernel"] / its["floor"])))
-        for codec, its in wide.groupby("codec", sort=False)
-    ]
+    rows = []
+    for codec, its in rates.groupby("codec", sort=False):
+        turns = its.pivot_table(index="repeat", columns="what", values="rate").reindex(columns=["kernel", "floor"])
+        figures = turns["kernel"], turns["floor"], turns["kernel"] / turns["floor"]
+        rows.append((str(codec), *(spread(values.dropna().to_list()) for values in figures)))
     columns = ("codec", "kernel, million records/s", "floor, million records/s", "kernel, times the floor")
     return markdown(columns, rows, texts=("codec",))
 
