@@ -34,8 +34,14 @@ soak: $(INSTALLED) ## run the long trials, and the property tests with many exam
 	$(BIN)/python -m pytest --hypothesis-profile=soak --timeout=3600 -m "soak or hypothesis"
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure how fast records are read
-	$(BIN)/python -m benchmarks.read
+bench: $(INSTALLED) rivals ## measure how fast records are read
+	$(BIN)/python -m benchmarks
+
+.PHONY: rivals
+rivals: $(INSTALLED) ## install what the benchmark compares with
+	$(BIN)/python -m pip install --quiet --group bench
+	$(call debian,command -v javac,default-jdk-headless)
+	$(call debian,echo '#include <librdkafka/rdkafka.h>' | cc -fsyntax-only -xc -,librdkafka-dev)
 
 .PHONY: lint
 lint: $(INSTALLED) ## check style, types, layers and notebooks

@@ -1,84 +1,74 @@
-"""What is compared: the loop that people write, the same with two settings, and each engine of kafkalab."""
+"""What is compared, and the command line of each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from benchmarks.drains import c_drain, java_drain
+from benchmarks.readers import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
-    Read: TypeAlias = Callable[[], pd.DataFrame]
-
-LOOPS: dict[str, dict[str, str | int | float | bool]] = {
-    "loop": {},
-    "tuned-loop": {"fetch.queue.backoff.ms": 1, "queued.min.messages": 1_000_000},
-}
-_COLUMNS = ["topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value"]
+    from benchmarks.topics import Case
+    from kafkalab.brokers import ApacheKafka
 
 
-def names() -> list[str]:
-    """Return the contenders; the first is the one that the others are compared with."""
-    from kafkalab.connect import Engine
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A program that reads a topic.
 
-    return [*LOOPS, *(engine for engine in get_args(Engine) if engine != "auto")]
+    Attributes
+    ----------
+    name : str
+        How it is called in the tables.
+    reader : str
+        One of `benchmarks.readers`, or a program that only counts: ``c-drain``, ``java-drain``.
+    everywhere : bool
+        Whether it takes part on every topic; others do on the first alone.
+    tls : bool
+        Whether it reads over TLS.
+    spinning : bool
+        Whether another thread of its process runs Python all the time.
+    """
+
+    name: str
+    reader: str
+    everywhere: bool = False
+    tls: bool = False
+    spinning: bool = False
+
+    def command(self, broker: ApacheKafka, case: Case, folder: Path) -> list[str]:
+        """Return the command line that reads the topic of a case; what has to be built goes into the folder."""
+        config = broker.client_config("SSL" if self.tls else "PLAINTEXT")
+        source = Source(config, case.topic, case.records)
+        if self.reader == "c-drain":
+            return c_drain(source, folder)
+        if self.reader == "java-drain":
+            return java_drain(source)
+        task = {"reader": self.reader, "source": asdict(source), "spinning": self.spinning}
+        return [sys.executable, "-m", "benchmarks.child", json.dumps(task)]
 
 
-def connect(contender: str, bootstrap_servers: str, topic: str, records: int) -> Read:
-    """Connect, and return what reads the topic into a frame."""
-    if contender in LOOPS:
-        return _loop(bootstrap_servers, topic, records, LOOPS[contender])
-    return _engine(contender, bootstrap_servers, topic)
-
-
-def _loop(bootstrap_servers: str, topic: str, records: int, settings: dict[str, str | int | float | bool]) -> Read:
-    """Return the loop, made better than most: it joins no group, and knows when it is done."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": "benchmark",
-            "allow.auto.create.topics": False,
-            "enable.auto.commit": False,
-            **settings,
-        }
+def contenders() -> dict[str, Contender]:
+    """Return all that take part, by name; the first is the one that the others are compared with."""
+    listed = (
+        Contender("loop", "loop", everywhere=True),
+        Contender("tuned-loop", "tuned-loop", everywhere=True),
+        Contender("arrow", "arrow", everywhere=True),
+        Contender("arrow-table", "arrow-table", everywhere=True),
+        Contender("c-drain", "c-drain", everywhere=True),
+        Contender("java-drain", "java-drain", everywhere=True),
+        Contender("arrow-1", "arrow-1"),
+        Contender("librdkafka", "librdkafka"),
+        Contender("kafkarrow", "kafkarrow"),
+        Contender("tuned-loop-tls", "tuned-loop", tls=True),
+        Contender("arrow-tls", "arrow", tls=True),
+        Contender("tuned-loop-spinning", "tuned-loop", spinning=True),
+        Contender("arrow-spinning", "arrow", spinning=True),
+        Contender("arrow-tls-spinning", "arrow", tls=True, spinning=True),
     )
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-
-    def read() -> pd.DataFrame:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
-        rows: list[tuple[Any, ...]] = []
-        while len(rows) < records:
-            for message in consumer.consume(min(1_000, records - len(rows)), timeout=1):
-                if error := message.error():
-                    raise KafkaException(error)
-                timestamp_type, timestamp = message.timestamp()
-                rows.append(
-                    (
-                        message.topic(),
-                        message.partition(),
-                        message.offset(),
-                        timestamp,
-                        timestamp_type,
-                        message.key(),
-                        message.value(),
-                    )
-                )
-        consumer.close()
-        frame = pd.DataFrame(rows, columns=_COLUMNS)
-        frame["timestamp"] = pd.to_datetime(frame["timestamp"], unit="ms", utc=True)
-        return frame
-
-    return read
-
-
-def _engine(name: str, bootstrap_servers: str, topic: str) -> Read:
-    from kafkalab.connect import connect
-
-    lab = connect(bootstrap_servers, engine=name)  # type: ignore[arg-type]  # it is one of the engine's names
-
-    def read() -> pd.DataFrame:
-        return lab.read(topic, limit=None, max_bytes=None, progress=False)
-
-    return read
+    return {contender.name: contender for contender in listed}

@@ -11,13 +11,16 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
-_PARTITIONS = 4
+    Messages = list[dict[str, Any]]
+
+PARTITIONS = 4
 _TIMEOUT_S = 120
 _CHUNK = 10_000
+_MOST_QUEUED = 500_000
 _LINE_BYTES = 110
 _STATES = ("new", "paid", "packed", "shipped", "delivered", "returned")
 _FIRST = np.datetime64("2026-01-01T00:00:00")
@@ -26,16 +29,29 @@ _CITIES = ("Oslo", "Porto", "Kyiv", "Lyon", "Gdansk", "Graz", "Turku", "Bergamo"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A kind of topic: about how long its values are, how they are compressed, and how many there are."""
+    """A kind of topic.
+
+    Attributes
+    ----------
+    size : int
+        About how many bytes its values have.
+    codec : str
+        How its batches are compressed.
+    records : int
+        How many there are.
+    batch_bytes : int
+        About how many bytes of records make a batch.
+    """
 
     size: int
     codec: str
     records: int
+    batch_bytes: int = 400_000
 
     @property
     def topic(self) -> str:
         """Its name."""
-        return f"orders-{self.size}-{self.codec}-{self.records}"
+        return f"orders-{self.size}-{self.codec}-{self.records}-{self.batch_bytes}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,53 +69,87 @@ class Content:
         return cls(len(lengths), int(lengths.sum()), int(checksum))
 
 
-def fill(bootstrap_servers: str, case: Case) -> Content:
-    """Make the topic of a case, write its records, and return what a reader has to find there."""
-    common: dict[str, Any] = {
-        "bootstrap.servers": bootstrap_servers,
-        "allow.auto.create.topics": False,
-        "logger": logging.getLogger(__name__),
-        "log_level": 3,  # a broker that has just started is slow to give a producer its number, which is a warning
-    }
-    admin = AdminClient(common)
-    admin.create_topics([NewTopic(case.topic, _PARTITIONS)])[case.topic].result(_TIMEOUT_S)
-    settings = {
-        "enable.idempotence": True,  # each record once and in order, so that its offset is known beforehand
-        "compression.type": case.codec,
-        "batch.size": 400_000,
-        "linger.ms": 500,
-        "queue.buffering.max.messages": 1_000_000,
-    }
-    producer = Producer(common | settings)
-    lengths = np.zeros(case.records, np.int64)
-    for number, (key, value) in enumerate(orders(case.records, case.size)):
-        lengths[number] = len(value)
-        _produce(producer, case.topic, number % _PARTITIONS, key, value)
-    left = producer.flush(_TIMEOUT_S)
-    assert not left, f"{left} records did not get into {case.topic} in {_TIMEOUT_S} s"
-    offsets, partitions = np.divmod(np.arange(case.records), _PARTITIONS)
-    return Content.of(partitions, offsets, lengths)
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The lengths of the values that were written, in the order of writing: to the partitions in turn."""
+
+    lengths: NDArray[np.int64]
+
+    @property
+    def content(self) -> Content:
+        """What a reader of all of it has to find."""
+        offsets, partitions = np.divmod(np.arange(len(self.lengths)), PARTITIONS)
+        return Content.of(partitions, offsets, self.lengths)
+
+    def content_at(self, places: Iterable[tuple[int, int]]) -> Content:
+        """Sum up the records at some partitions and offsets, each taken once however often it is named."""
+        partitions, offsets = np.array(sorted(set(places)), np.int64).reshape(-1, 2).T
+        return Content.of(partitions, offsets, self.lengths[offsets * PARTITIONS + partitions])
 
 
-def _produce(producer: Producer, topic: str, partition: int, key: bytes, value: bytes) -> None:
-    try:
-        producer.produce(topic, value, key, partition)
-    except BufferError:  # its queue is full
-        producer.flush(_TIMEOUT_S)
-        producer.produce(topic, value, key, partition)
+class Topics:
+    """Makes topics on a broker, each once.
+
+    Parameters
+    ----------
+    bootstrap_servers : str
+        Where the broker is, without TLS.
+    """
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._common: dict[str, Any] = {
+            "bootstrap.servers": bootstrap_servers,
+            "allow.auto.create.topics": False,
+            "logger": logging.getLogger(__name__),
+            "log_level": 3,  # a broker that has just started is slow to give a producer its number: a warning
+        }
+        self._written: dict[Case, Written] = {}
+
+    def fill(self, case: Case) -> Written:
+        """Make the topic of a case, if there is none yet, and return what it holds."""
+        if case not in self._written:
+            admin = AdminClient(self._common)
+            admin.create_topics([NewTopic(case.topic, PARTITIONS)])[case.topic].result(_TIMEOUT_S)
+            self._written[case] = self._write(case)
+        return self._written[case]
+
+    def _write(self, case: Case) -> Written:
+        settings = {
+            "enable.idempotence": True,  # each record once and in order, so that its offset is known beforehand
+            "compression.type": case.codec,
+            "batch.size": case.batch_bytes,
+            "linger.ms": 500,
+            "queue.buffering.max.messages": 2 * _MOST_QUEUED,
+        }
+        producer = Producer(self._common | settings)
+        lengths = np.zeros(case.records, np.int64)
+        done = 0
+        for chunk in orders(case.records, case.size):
+            lengths[done : done + len(chunk)] = [len(value) for _, value in chunk]
+            done += len(chunk)
+            for partition in range(PARTITIONS):  # a chunk is a multiple of them, but for the last
+                messages: Messages = [{"key": key, "value": value} for key, value in chunk[partition::PARTITIONS]]
+                queued = producer.produce_batch(case.topic, messages, partition)
+                assert queued == len(messages), f"{len(messages) - queued} records were not taken for {case.topic}"
+            while len(producer) > _MOST_QUEUED:
+                producer.poll(0.1)
+        left = producer.flush(_TIMEOUT_S)
+        assert not left, f"{left} records did not get into {case.topic} in {_TIMEOUT_S} s"
+        return Written(lengths)
 
 
-def orders(count: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield keys and values, the same at each call; a long value is an order of many lines."""
+def orders(total: int, size: int) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Yield keys and values in lists, the same at each call; a long value is an order of many lines."""
     draw = np.random.default_rng(size)
     lines_each = max(1, size // _LINE_BYTES)
-    for start in range(0, count, _CHUNK):
-        chunk = min(_CHUNK, count - start)
-        lines = iter(_lines(draw, chunk * lines_each))
-        for user in draw.integers(0, 50_000, chunk).tolist():
-            order = [next(lines) for _ in range(lines_each)]
-            value = order[0] if lines_each == 1 else f'{{"lines":[{",".join(order)}]}}'
-            yield f"u{user}".encode(), value.encode()
+    for start in range(0, total, _CHUNK):
+        chunk = min(_CHUNK, total - start)
+        lines = _lines(draw, chunk * lines_each)
+        if lines_each > 1:
+            grouped = (",".join(lines[first : first + lines_each]) for first in range(0, len(lines), lines_each))
+            lines = [f'{{"lines":[{order}]}}' for order in grouped]
+        users = draw.integers(0, 50_000, chunk).tolist()
+        yield [(f"u{user}".encode(), line.encode()) for user, line in zip(users, lines, strict=True)]
 
 
 def _lines(draw: np.random.Generator, count: int) -> list[str]:

@@ -1,25 +1,28 @@
+import itertools
 import json
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.contenders import LOOPS, names
-from benchmarks.read import options, save
-from benchmarks.report import interval, into_page, medians, table, with_rates
-from benchmarks.topics import Case, Content, orders
-from kafkalab.connect import Engine
+from benchmarks import sample, targets
+from benchmarks.__main__ import PARTS, TOPICS, options, save
+from benchmarks.contenders import contenders
+from benchmarks.read import cases
+from benchmarks.readers import readers
+from benchmarks.report import interval, into_page, kernel_table, sample_table, spread, table, with_rates
+from benchmarks.targets import Results, Target
+from benchmarks.topics import PARTITIONS, Case, Content, Written, orders
 
 
-def measured(seconds: dict[str, list[float]], codec: str = "none") -> pd.DataFrame:
+def measured(seconds: dict[str, list[float]], codec: str = "none", size: int = 110) -> pd.DataFrame:
     """Give measurements of 1,000 records as they come: the contenders in turn."""
     rows = [
         {
             "repeat": repeat,
             "contender": contender,
-            "size": 110,
+            "size": size,
             "codec": codec,
             "records": 1_000,
             "value_bytes": 110_000,
@@ -68,20 +71,123 @@ class TestRatios:
         rates = with_rates(pd.concat([slow, fast], ignore_index=True))
         assert rates["ratio"].tolist() == pytest.approx([1, 2, 1, 1 / 3])
 
-    def test_give_medians_in_the_order_of_the_measurements(self) -> None:
-        found = medians(with_rates(measured({"z": [1.0, 1.0, 1.0], "a": [0.5, 0.25, 0.1]})))
-        assert found["contender"].tolist() == ["z", "a"]
-        assert found["records_rate"].tolist() == [1_000, 4_000]
-        assert found["ratio"].tolist() == [1, 4]
-        assert (found["low"].iloc[1], found["high"].iloc[1]) == pytest.approx((2, 10))
+
+def test_a_spread_is_a_median_with_its_interval() -> None:
+    assert spread([1.0, 4.0, 2.0]) == "2.00 (1.00 to 4.00)"
+    assert spread([0.5]) == "0.50"
+    assert spread([]) == ""
 
 
-def test_the_table_has_a_row_a_contender() -> None:
-    lines = table(with_rates(measured({"loop": [0.5, 0.5], "engine": [0.1, 0.25]}))).splitlines()
-    assert [line.count("|") for line in lines] == [11] * 4
-    assert lines[0].endswith("| records/s, times the loop |")
-    assert lines[2] == "| 110 | none | loop | 2,000 | 0 | 2.00 | 300 | 40 | 1.2 | 1.00 |"
-    assert lines[3] == "| 110 | none | engine | 7,000 | 1 | 2.00 | 300 | 40 | 1.2 | 3.50 (2.00 to 5.00) |"
+class TestTable:
+    def test_has_a_row_a_contender(self) -> None:
+        lines = table(with_rates(measured({"loop": [0.5, 0.5], "engine": [0.1, 0.25]}))).splitlines()
+        assert [line.count("|") for line in lines] == [11] * 4
+        assert lines[0].endswith("| records/s, times the loop |")
+        assert lines[2] == "| 110 | none | loop | 2,000 | 0 | 2.00 | 300 | 40 | 1.2 | 1.00 |"
+        assert lines[3] == "| 110 | none | engine | 7,000 | 1 | 2.00 | 300 | 40 | 1.2 | 3.50 (2.00 to 5.00) |"
+
+    def test_is_in_the_order_of_the_measurements(self) -> None:
+        lines = table(with_rates(measured({"z": [1.0], "a": [0.5]}))).splitlines()
+        assert [line.split(" | ")[2] for line in lines[2:]] == ["z", "a"]
+
+    def test_leaves_out_what_a_contender_does_not_tell(self) -> None:
+        rows = measured({"c-drain": [0.5]}).assign(peak_bytes=float("nan"), working_bytes=float("nan"))
+        assert "| 2.00 |  |  | 1.2 |" in table(with_rates(rows))
+
+    def test_of_samples_has_a_row_a_topic(self) -> None:
+        assert sample_table(sampled([0.5, 0.5], [0.6, 0.6])).splitlines()[2:] == [
+            "| 1,000,000 | 16,384 | 0.50 | 0.25 |",
+            "| 10,000,000 | 16,384 | 0.60 | 0.25 |",
+        ]
+
+    def test_of_the_kernel_compares_within_a_repeat(self) -> None:
+        rows = pd.concat([parsed("lz4", "kernel", [0.2, 0.8]), parsed("lz4", "floor", [0.1, 0.4])])
+        assert kernel_table(rows).splitlines()[2] == ("| lz4 | 3.12 (1.25 to 5.00) | 6.25 (2.50 to 10.00) | 0.50 |")
+
+    def test_of_the_kernel_does_without_a_floor(self) -> None:
+        assert kernel_table(parsed("gzip", "kernel", [0.5])).splitlines()[2] == "| gzip | 2.00 |  |  |"
+
+
+def sampled(*seconds: list[float]) -> pd.DataFrame:
+    """Give samples of a small topic and of a large one."""
+    rows = [
+        {
+            "records": records,
+            "batch_bytes": sample.JAVA_BATCH_BYTES,
+            "repeat": repeat,
+            "seconds": s,
+            "cpu_seconds": 0.25,
+        }
+        for records, taken in zip((sample.SMALL, sample.LARGE), seconds, strict=True)
+        for repeat, s in enumerate(taken)
+    ]
+    return pd.DataFrame(rows)
+
+
+def parsed(codec: str, what: str, seconds: list[float]) -> pd.DataFrame:
+    """Give measurements of the kernel or the floor on a million records."""
+    rows = [
+        {"repeat": repeat, "codec": codec, "what": what, "records": 1_000_000, "cpu_seconds": s}
+        for repeat, s in enumerate(seconds)
+    ]
+    return pd.DataFrame(rows)
+
+
+class TestTargets:
+    def test_are_told_as_not_measured_where_nothing_was(self) -> None:
+        empty = Results.of({part: [] for part in PARTS})
+        found = list(targets.targets(empty))
+        assert len(found) == len({target.what for target in found}) > 20
+        assert {target.cells[2] for target in found} == {"not measured"}
+
+    @pytest.mark.parametrize(
+        ("bounds", "reached"),
+        [
+            ({"at_least": 2.0}, "yes"),
+            ({"at_least": 2.1}, "**no**"),
+            ({"at_most": 2.0}, "yes"),
+            ({"at_most": 1.9}, "**no**"),
+        ],
+    )
+    def test_are_judged_by_the_median(self, bounds: dict[str, float], reached: str) -> None:
+        assert Target("x", pd.Series([1.0, 2.0, 9.0]), **bounds).cells[2:] == ("2.00 (1.00 to 9.00)", reached)
+
+    def test_take_their_figures_from_the_measurements(self) -> None:
+        seconds = {
+            "loop": [8.0, 8.0],
+            "tuned-loop": [4.0, 4.0],
+            "arrow": [0.2, 0.1],
+            "c-drain": [0.4, 0.4],
+            "java-drain": [0.2, 0.2],
+            "tuned-loop-tls": [4.0, 4.0],
+            "arrow-tls": [0.5, 0.5],
+            "arrow-spinning": [0.4, 0.2],
+            "arrow-tls-spinning": [2.0, 2.0],
+            "arrow-table": [0.1, 0.1],
+        }
+        long = measured({"c-drain": [1.0, 1.0], "arrow": [0.5, 0.5]}, size=1_000).assign(working_bytes=1 << 27)
+        results = Results(
+            with_rates(pd.concat([measured(seconds), long], ignore_index=True)),
+            sampled([0.5, 0.5], [0.55, 0.55]),
+            parsed("none", "kernel", [0.05, 0.05]),
+        )
+        found = {target.what: target.cells[2] for target in targets.targets(results) if not target.measured.empty}
+        assert found == {
+            "records/s, times the loop: none": "60.00 (40.00 to 80.00)",
+            "records/s, times the tuned-loop: none": "30.00 (20.00 to 40.00)",
+            "records/s, times the c-drain: none": "3.00 (2.00 to 4.00)",
+            "records/s, times the java-drain: none": "1.50 (1.00 to 2.00)",
+            "CPU s, times the java-drain: none": "1.00",
+            "CPU s per million, reading only: none": "2.00",
+            "kernel, million records/s of a core: none": "20.00",
+            "MB/s of 1 KB records, times the c-drain: none": "2.00",
+            "arrow with a spinning thread, times without": "0.50",
+            "arrow-tls with a spinning thread, times without": "0.25",
+            "over TLS, records/s, times the tuned-loop over TLS": "8.00",
+            "MiB above the result, on the topic with most": "128.00",
+            "seconds for a sample of 1,000 from the large topic": "0.55",
+            "the same, times that from the small topic": "1.10",
+        }
 
 
 class TestPage:
@@ -100,24 +206,47 @@ class TestPage:
 
 
 def test_results_are_written_with_every_measurement(tmp_path: Path) -> None:
-    rows = measured({"loop": [0.5, 0.4], "engine": [0.1, 0.2]})
-    save(rows, (0.5, 1.5), tmp_path)
-    lines = (tmp_path / "read.jsonl").read_text().splitlines()
+    reads = with_rates(measured({"loop": [0.5, 0.4], "engine": [0.1, 0.2]}))
+    save(Results(reads, sampled([0.5], [0.6]), parsed("none", "kernel", [0.1])), (0.5, 1.5), tmp_path)
+    lines = (tmp_path / "reads.jsonl").read_text().splitlines()
     assert [json.loads(line)["seconds"] for line in lines] == [0.5, 0.1, 0.4, 0.2]
-    assert "2 repeats" in (tmp_path / "read.md").read_text()
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 2
+    text = (tmp_path / "results.md").read_text()
+    assert "2 repeats" in text
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings == ["### Targets", "### Reading a topic", "### Sampling", "### The kernel alone"]
     assert (tmp_path / "images" / "read.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_engine_takes_part_after_the_loops() -> None:
-    engines = [engine for engine in get_args(Engine) if engine != "auto"]
-    assert engines
-    assert options([]).contenders == names() == [*LOOPS, *engines]
+def test_one_part_alone_is_written_too(tmp_path: Path) -> None:
+    save(Results(pd.DataFrame(), pd.DataFrame(), parsed("none", "kernel", [0.1])), (0, 0), tmp_path)
+    assert "### Sampling" not in (tmp_path / "results.md").read_text()
+
+
+class TestOptions:
+    def test_measure_everything_by_default(self) -> None:
+        asked = options([])
+        assert (asked.parts, asked.topics, asked.repeats) == (PARTS, TOPICS, 11)
+        assert asked.contenders == list(contenders())
+
+    def test_that_are_quick_can_be_overruled(self) -> None:
+        asked = options(["--quick", "--repeats", "2"])
+        assert (list(asked.parts), list(asked.topics), asked.repeats) == (["reads"], ["110-none"], 2)
+
+    def test_name_topics(self) -> None:
+        assert cases(["110-lz4", "1000-none"], None) == [Case(110, "lz4", 1_000_000), Case(1_000, "none", 200_000)]
+        assert cases(["110-lz4"], 5) == [Case(110, "lz4", 5)]
+
+
+def test_every_contender_has_a_reader() -> None:
+    known = {*readers(), "c-drain", "java-drain"}
+    assert {contender.reader for contender in contenders().values()} == known - {"sample"}
 
 
 class TestTopics:
     @pytest.mark.parametrize("size", [110, 1_000])
     def test_have_json_of_about_the_size(self, size: int) -> None:
-        values = [value for _, value in orders(2_000, size)]
+        values = [value for chunk in orders(2_000, size) for _, value in chunk]
         assert sum(map(len, values)) / len(values) == pytest.approx(size, rel=0.05)
         assert all(isinstance(json.loads(value), dict) for value in values)
 
@@ -125,11 +254,19 @@ class TestTopics:
         assert list(orders(100, 110)) == list(orders(100, 110))
 
     def test_have_as_many_records_as_asked_for(self) -> None:
-        assert len(list(orders(10_001, 110))) == 10_001
+        assert [len(chunk) for chunk in orders(10_001, 110)] == [10_000, 1]
 
     def test_have_names_of_their_own(self) -> None:
-        cases = [Case(size, codec, records) for size in (1, 2) for codec in ("none", "lz4") for records in (3, 4)]
-        assert len({case.topic for case in cases}) == len(cases)
+        ways = itertools.product((1, 2), ("none", "lz4"), (3, 4), (5, 6))
+        assert len({Case(*way).topic for way in ways}) == 16
+
+    def test_are_known_by_what_was_written(self) -> None:
+        written = Written(np.array([5, 7, 9, 11, 13]))  # to the partitions 0 1 2 3 0
+        assert written.content == Content(5, 45, 5 + 2 * 7 + 3 * 9 + 4 * 11 + 2 * 13)
+        assert written.content_at([(0, 1), (2, 0)]) == Content(2, 22, 2 * 13 + 3 * 9)
+
+    def test_of_a_place_named_twice_have_one_record_there(self) -> None:
+        assert Written(np.array([5] * PARTITIONS)).content_at([(1, 0), (1, 0)]) == Content(1, 5, 10)
 
 
 class TestContent:

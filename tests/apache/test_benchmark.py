@@ -1,41 +1,85 @@
 """The benchmark runs, and measures only contenders that read all there is."""
 
-from dataclasses import replace
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from benchmarks import contenders, read
+from benchmarks import __main__ as bench
+from benchmarks.contenders import Contender, contenders
+from benchmarks.floor import floor
+from benchmarks.kernel import parsing, responses
 from benchmarks.measure import measure
-from benchmarks.topics import Case, Content, fill
+from benchmarks.read import read
+from benchmarks.targets import Results
+from benchmarks.topics import Case, Topics, Written
 from kafkalab.brokers import ApacheKafka
 
+# `make bench` installs what the others are read with; the tests do without a JDK.
+ABSENT = {
+    "c-drain": not (shutil.which("cc") and Path("/usr/include/librdkafka/rdkafka.h").exists()),
+    "java-drain": not shutil.which("javac"),
+    "kafkarrow": not find_spec("kafkarrow"),
+}
 
-def test_every_contender_reads_the_same_and_is_measured(kafka: ApacheKafka, tmp_path: Path) -> None:
-    asked = read.options(["--records", "3000", "--repeats", "1", "--sizes", "110", "--codecs", "zstd"])
-    rows = pd.DataFrame(read.compare(kafka.bootstrap_servers, asked))
-    assert rows["contender"].tolist() == contenders.names()
-    assert set(rows["records"]) == {3_000}
-    measured = ["seconds", "cpu_seconds", "start_seconds", "start_cpu_seconds", "peak_bytes"]
-    assert (rows[measured] > 0).all(axis=None)
-    read.save(rows, (0, 0), tmp_path)
-    assert (tmp_path / "read.md").read_text().count("| zstd |") == len(rows)
+
+@pytest.fixture(scope="module")
+def encrypted() -> Iterator[ApacheKafka]:
+    with ApacheKafka(listeners=["SSL"]) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def topics(encrypted: ApacheKafka) -> Topics:
+    return Topics(encrypted.bootstrap_servers)
+
+
+CASE = Case(110, "lz4", 3_000)  # kafkarrow cannot read zstd
+
+
+@pytest.mark.parametrize("name", contenders())
+def test_a_contender_reads_what_was_written(encrypted: ApacheKafka, topics: Topics, tmp_path: Path, name: str) -> None:
+    if ABSENT.get(name):
+        pytest.skip("make bench installs what this takes")
+    content = topics.fill(CASE).content
+    (row,) = read(encrypted, {CASE: content}, [contenders()[name]], tmp_path)
+    assert (row["contender"], row["records"]) == (name, 3_000)
+    assert min(row["seconds"], row["cpu_seconds"], row["start_seconds"]) > 0
+
+
+def test_the_parts_take_turns_and_are_told(encrypted: ApacheKafka, tmp_path: Path) -> None:
+    words = "--parts reads samples --contenders loop arrow --topics 110-zstd --records 2000 --repeats 1"
+    asked = bench.options(words.split())
+    rows: dict[str, list[bench.Row]] = {part: [] for part in bench.PARTS}
+    for part, row in bench.run(encrypted, asked, tmp_path):
+        rows[part].append(row)
+        assert bench.told(part, row).endswith("/s" if part == "reads" else " s")
+    assert [row["contender"] for row in rows["reads"]] == ["loop", "arrow"]
+    assert [row["records"] for row in rows["samples"]] == [2_000, 20_000] * 2
+    bench.save(Results.of(rows), (0, 0), tmp_path)
+    assert "| 20,000 | 16,384 |" in (tmp_path / "results.md").read_text()
+
+
+@pytest.mark.parametrize("codec", ["none", "lz4", "zstd"])
+def test_the_kernel_and_the_floor_take_the_same_records(encrypted: ApacheKafka, topics: Topics, codec: str) -> None:
+    pytest.importorskip("google_crc32c", reason="make bench installs it")
+    case = Case(110, codec, 5_001)
+    topics.fill(case)
+    frames = list(responses(encrypted, case.topic))
+    assert parsing(frames)() == floor(frames, codec)() == 5_001
 
 
 def test_a_contender_that_reads_anything_else_is_not_measured(
-    kafka: ApacheKafka, monkeypatch: pytest.MonkeyPatch
+    encrypted: ApacheKafka, topics: Topics, tmp_path: Path
 ) -> None:
-    def fill_and_miscount(bootstrap_servers: str, case: Case) -> Content:
-        content = fill(bootstrap_servers, case)
-        return replace(content, checksum=content.checksum + 1)
-
-    monkeypatch.setattr(read, "fill", fill_and_miscount)
-    asked = read.options(["--records", "1000", "--sizes", "110", "--codecs", "lz4"])
-    with pytest.raises(AssertionError, match=r"loop read Content\(.*\) of orders-110-lz4-1000, not Content\("):
-        next(read.compare(kafka.bootstrap_servers, asked))
+    other = Written(topics.fill(CASE).lengths + 1).content
+    with pytest.raises(AssertionError, match=r"arrow read Content\(.*\) of orders-110-lz4-3000-400000, not Content\("):
+        next(read(encrypted, {CASE: other}, [contenders()["arrow"]], tmp_path))
 
 
-def test_a_contender_that_fails_is_an_error(kafka: ApacheKafka) -> None:
-    with pytest.raises(RuntimeError, match="librdkafka failed on no-such-topic"):
-        measure("librdkafka", kafka.bootstrap_servers, "no-such-topic", 1)
+def test_a_contender_that_fails_is_an_error(encrypted: ApacheKafka, tmp_path: Path) -> None:
+    command = Contender("x", "librdkafka").command(encrypted, Case(1, "none", 1), tmp_path)
+    with pytest.raises(RuntimeError, match=r"a measurement ended with 1, see above: .*orders-1-none-1-"):
+        measure(command)
