@@ -19,6 +19,8 @@ from kafkalab.errors import (
     DataLossWarning,
     DecodeError,
     ExportError,
+    GroupError,
+    HandlerError,
     KafkalabError,
     KafkalabWarning,
     LimitWarning,
@@ -32,6 +34,10 @@ from kafkalab.errors import (
 )
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from kafkalab.frame import concat, receipt
+from kafkalab.group.consumer_group import ConsumerGroup
+from kafkalab.group.record import Record
+from kafkalab.group.session import Session
+from kafkalab.group.stats import GroupStats
 from kafkalab.lab import Lab
 from kafkalab.model import (
     IsolationLevel,
@@ -62,7 +68,11 @@ __all__ = [
     "DataLossError",
     "DataLossWarning",
     "DecodeError",
+    "ConsumerGroup",
     "ExportError",
+    "GroupError",
+    "GroupStats",
+    "HandlerError",
     "IsolationLevel",
     "KafkalabError",
     "KafkalabWarning",
@@ -77,8 +87,10 @@ __all__ = [
     "PositionError",
     "ReadTimeoutError",
     "Receipt",
+    "Record",
     "Scan",
     "Secret",
+    "Session",
     "StopReason",
     "Tail",
     "TlsError",
