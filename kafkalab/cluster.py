@@ -235,9 +235,7 @@ class Cluster:
         found = self.commits(group_id, places)
         return {place.partition: found.get(place) for place in places}
 
-    def commits(
-        self, group_id: str, places: Sequence[TopicPartition] | None = None
-    ) -> dict[TopicPartition, int]:
+    def commits(self, group_id: str, places: Sequence[TopicPartition] | None = None) -> dict[TopicPartition, int]:
         """Return a group's committed offsets in some partitions, or in all of the cluster, where it has any."""
         if not self._has_commits():
             return {}
@@ -246,8 +244,7 @@ class Cluster:
             places = [TopicPartition(name, partition) for name in known for partition in known[name].partitions]
         asked = [KafkaTopicPartition(place.topic, place.partition) for place in places]
         answer = self._admin.ask(lambda seconds: self._committed(group_id, asked, seconds))
-        if (part := next((part for part in answer if part.error), None)) is not None:
-            raise translate(part.error, topic=part.topic, partition=part.partition)
+        _check_each(answer)
         return {TopicPartition(part.topic, part.partition): part.offset for part in answer if part.offset >= 0}
 
     def members(self, group_id: str) -> tuple[str, list[str]]:
@@ -261,7 +258,9 @@ class Cluster:
             if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return "DEAD", []
             raise
-        return found.state.name, [f"{member.client_id} ({member.member_id}) on {member.host}" for member in found.members]
+        return found.state.name, [
+            f"{member.client_id} ({member.member_id}) on {member.host}" for member in found.members
+        ]
 
     def commit(self, group_id: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Set a group's committed offsets; the broker refuses that while it has members."""
@@ -273,8 +272,7 @@ class Cluster:
             raise translate(error) from error
         finally:
             consumer.close()
-        if (part := next((part for part in done if part.error), None)) is not None:
-            raise translate(part.error, topic=part.topic, partition=part.partition)
+        _check_each(done)
 
     def brokers(self) -> dict[int, tuple[str, int]]:
         """Return the host and port of each broker by id, as they advertise them."""
@@ -400,6 +398,12 @@ class Cluster:
 
 def _addresses(metadata: ClusterMetadata) -> dict[int, tuple[str, int]]:
     return {broker.id: (str(broker.host), broker.port) for broker in metadata.brokers.values()}
+
+
+def _check_each(answers: Iterable[KafkaTopicPartition]) -> None:
+    for part in answers:
+        if part.error is not None:
+            raise translate(part.error, topic=part.topic, partition=part.partition)
 
 
 def _offset(future: Future[ListOffsetsResultInfo]) -> ListOffsetsResultInfo | KafkaException:

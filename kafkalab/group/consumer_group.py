@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import pandas as pd
 
-from kafkalab.cluster import Cluster
-from kafkalab.errors import ArgumentError, HandlerError, KafkalabError, UnsupportedError
+from kafkalab.errors import ArgumentError, HandlerError, KafkalabError
 from kafkalab.group.dispatch import Ordering
 from kafkalab.group.handler import Hooks
 from kafkalab.group.member import Member
-from kafkalab.group.offsets import group_offsets, seek_group
+from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
 from kafkalab.group.pool import Pool
 from kafkalab.group.settings import checked
 from kafkalab.group.stats import GroupStats, Meter
@@ -27,7 +26,7 @@ from kafkalab.model import IsolationLevel, TopicPartition
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from kafkalab.cluster import Metadata
+    from kafkalab.cluster import Cluster, Metadata
     from kafkalab.group.handler import HandlerLike
     from kafkalab.group.record import Record
     from kafkalab.group.settings import Membership
@@ -60,9 +59,7 @@ class ConsumerGroup:
         drain_timeout: float = 30.0,
         commit_interval: float = 1.0,
     ) -> None:
-        if not isinstance(metadata, Cluster):
-            text = f"{type(metadata).__name__} has no consumer groups: connect to a broker, such as that of kl.demo()"
-            raise UnsupportedError(text)
+        self._cluster = cluster_of(metadata)
         _check(workers=workers, buffer_depth=buffer_depth, drain_timeout=drain_timeout, commit_interval=commit_interval)
         if ordering not in get_args(Ordering):
             text = f"ordering is 'partition', 'key' or 'unordered', not {ordering!r}"
@@ -73,7 +70,6 @@ class ConsumerGroup:
         self.topics = (topics,) if isinstance(topics, str) else tuple(topics)
         if not self.topics:
             raise ArgumentError("topics is empty: name at least one")
-        self._cluster = metadata
         self._membership = membership
         self._hooks = Hooks.of(handler)
         self._workers = workers
@@ -204,8 +200,8 @@ class ConsumerGroup:
         frame = group_offsets(self._cluster, self._membership.group_id, self._topics_of_group(), committed_only=False)
         mine = self.stats().partitions
         rows = [mine.get(TopicPartition(t, p)) for t, p in zip(frame["topic"], frame["partition"], strict=True)]
-        frame["position"] = pd.array([row and row.position for row in rows], dtype="Int64")
-        frame["uncommitted"] = pd.array([row and row.uncommitted for row in rows], dtype="Int64")
+        frame["position"] = pd.array([None if row is None else row.position for row in rows], dtype="Int64")
+        frame["uncommitted"] = pd.array([None if row is None else row.uncommitted for row in rows], dtype="Int64")
         return frame
 
     def seek(self, to: Position, *, topics: Sequence[str] | str | None = None, dry_run: bool = True) -> pd.DataFrame:
@@ -269,7 +265,7 @@ class _Stay:
         self.reader: threading.Thread | None = None
         self.stop = threading.Event()
         hooks, membership, cluster = group._hooks, group._membership, group._cluster  # noqa: SLF001 - as above
-        self.pool = Pool(group._ordering, hooks, self._failed)  # noqa: SLF001 - as above
+        self.pool = Pool(group._ordering, group._workers, hooks, self._failed)  # noqa: SLF001 - as above
         self._member = Member(
             membership.client_options(cluster.config, group._settings),  # noqa: SLF001 - as above
             group.topics,
@@ -280,8 +276,7 @@ class _Stay:
             tell=self._tell,
             **group._timing,  # noqa: SLF001 - as above
         )
-        if hooks.process is not None:
-            self.pool.start(group._workers)  # noqa: SLF001 - as above
+        self.pool.start()
         self._thread = threading.Thread(target=self._run, name="kafkalab-group", daemon=True)
         self._thread.start()
 

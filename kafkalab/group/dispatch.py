@@ -13,12 +13,12 @@ from kafkalab.group.tracker import Tracker
 from kafkalab.model import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Ordering: TypeAlias = Literal["partition", "key", "unordered"]
 
 _LOG = logging.getLogger("kafkalab.group")
-_KEY_LANES = 64  # of a partition: enough for many workers, few enough that each gets many records at a time
+_offset: Callable[[Message], int] = Message.offset  # type: ignore[assignment]  # optional, for messages that are events
 _WITHOUT_KEY = -1
 _RUN_SECONDS = 0.005
 _LONGEST_RUN = 1_000
@@ -68,13 +68,9 @@ class Run:
         if not fresh:
             return
         self._marked = upto
-        tracker = self.lane.part.tracker
         first, last = _offset(fresh[0]), _offset(fresh[-1])
-        if last - first + 1 == len(fresh):
-            tracker.mark(first, last)
-        else:
-            for offset in map(_offset, fresh):
-                tracker.mark(offset, offset)
+        whole = last - first + 1 == len(fresh)
+        self.lane.part.tracker.mark(range(first, last + 1) if whole else list(map(_offset, fresh)))
 
 
 class Part:
@@ -96,6 +92,12 @@ class Part:
         """Whether the client may hand out again what came before, as it does after a rebalance."""
 
     @property
+    def load(self) -> int:
+        """How many records have been taken in and cannot be committed yet: they wait, run, or are done out of order."""
+        _ = self.tracker.low_water  # which finds out
+        return self.tracker.unsettled
+
+    @property
     def blocked(self) -> bool:
         """Whether records of it may not be handed out, lest one be handled beside itself."""
         if self.before is not None and not self.before.blocked and not self.before.runs:
@@ -111,10 +113,14 @@ class Dispatcher:
     ordering : {"partition", "key", "unordered"}
         What a lane is: a partition; the keys of a partition that share a hash; or nothing that keeps an order. Records
         without a key have no order among keys.
+    lanes : int
+        Into how many the keys of a partition are parted: enough that all workers find one, few enough that each has
+        many records at a time.
     """
 
-    def __init__(self, ordering: Ordering) -> None:
+    def __init__(self, ordering: Ordering, lanes: int) -> None:
         self._ordering = ordering
+        self._lanes = lanes
         self.ready: deque[Lane] = deque()
         self._leaving: dict[TopicPartition, Part] = {}
         self._run_length = _FIRST_RUN
@@ -154,7 +160,7 @@ class Dispatcher:
                 run.lane.waiting.appendleft(rest)
                 self._offer(run.lane)
 
-    def add(self, messages: Sequence[Message]) -> int:
+    def add(self, messages: list[Message]) -> int:
         """Take in records of one partition, in order; return in how many lanes.
 
         After a rebalance a client can hand out records of what the member does not have, and some again: these are
@@ -165,7 +171,9 @@ class Dispatcher:
         if part is None or part.gone:
             return 0
         if not part.replayed and _offset(messages[0]) < part.tracker.next_offset:
-            _LOG.warning("%s: the log has gone back from %d to %d", place, part.tracker.next_offset, _offset(messages[0]))
+            _LOG.warning(
+                "%s: the log has gone back from %d to %d", place, part.tracker.next_offset, _offset(messages[0])
+            )
             part.tracker = Tracker()
         offsets, messages = _unseen(messages, part.tracker.next_offset)
         if not messages:
@@ -209,9 +217,19 @@ class Dispatcher:
         return count
 
     @property
-    def most_waiting(self) -> int:
-        """How many records wait in the partition that has most, of those that are not paused."""
-        return max((part.waiting for part in self.parts.values() if not part.paused), default=0)
+    def is_fast(self) -> bool:
+        """Whether the longest run takes no time worth a second worker."""
+        return self._run_length == _LONGEST_RUN
+
+    @property
+    def most_load(self) -> int:
+        """The load of the partition that has most, of those that are not paused."""
+        return max((part.load for part in self.parts.values() if not part.paused), default=0)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there are partitions, and nothing of them waits or is with a worker."""
+        return bool(self.parts) and not self.runs and not any(part.waiting for part in self.parts.values())
 
     def _offer(self, lane: Lane) -> None:
         if lane.waiting and not lane.offered and (lane.shared or not lane.runs):
@@ -234,21 +252,17 @@ class Dispatcher:
             self._offer(lane)
         return run
 
-    def _split(self, messages: Sequence[Message]) -> Iterator[tuple[int, list[Message]]]:
+    def _split(self, messages: list[Message]) -> Iterator[tuple[int, list[Message]]]:
         if self._ordering != "key":
-            yield 0 if self._ordering == "partition" else _WITHOUT_KEY, list(messages)
+            yield 0 if self._ordering == "partition" else _WITHOUT_KEY, messages
             return
         lanes: defaultdict[int, list[Message]] = defaultdict(list)
         for key, message in zip(map(Message.key, messages), messages, strict=True):
-            lanes[_WITHOUT_KEY if key is None else hash(key) % _KEY_LANES].append(message)
+            lanes[_WITHOUT_KEY if key is None else hash(key) % self._lanes].append(message)
         yield from lanes.items()
 
 
-def _offset(message: Message) -> int:
-    return message.offset()  # type: ignore[return-value]  # typed as optional, for messages that are events
-
-
-def _unseen(messages: Sequence[Message], next_offset: int) -> tuple[Sequence[int], Sequence[Message]]:
+def _unseen(messages: list[Message], next_offset: int) -> tuple[Sequence[int], list[Message]]:
     """Return the messages at or above an offset, with their offsets."""
     first, last = _offset(messages[0]), _offset(messages[-1])
     if first >= next_offset and last - first + 1 == len(messages):

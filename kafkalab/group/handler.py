@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 
 
 class Handler(Protocol):
-    """What handles records and says itself which are done; ``setup`` and ``cleanup`` may be left out."""
+    """What handles records and says itself which are done.
 
-    def setup(self, session: Session) -> None:
-        """Prepare; called when this member has been given partitions, before any of their records is handled."""
+    It may also have ``setup(session)``, called when this member has been given partitions and before any of their
+    records is handled, and ``cleanup(session)``, called before partitions are given up and while no record is being
+    handled; marks still count in there.
+    """
 
-    def process(self, record: Record, session: Session) -> None:
+    def process(self, record: Record, session: Session, /) -> object:
         """Handle a record, and call ``session.mark(record)`` when it is done."""
-
-    def cleanup(self, session: Session) -> None:
-        """Finish; called before partitions are given up, while no record is being handled. Marks still count."""
 
 
 HandlerLike: TypeAlias = "Handler | Callable[[Record], object] | None"

@@ -5,22 +5,21 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from kafkalab.errors import DataLossError
+from kafkalab.errors import DataLossError, GroupError
 from kafkalab.group.session import Session
 from kafkalab.model import TopicPartition
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kafkalab.group.dispatch import Part
     from kafkalab.group.handler import Hooks
     from kafkalab.group.pool import Pool
 
@@ -29,7 +28,22 @@ _SLICE_S = 0.1  # how long the client waits for a record, or, while all is pause
 _PATIENCE_S = 0.25  # pausing throws away what was fetched ahead, so it has to be worth it
 _MOST_MESSAGES = 10_000
 _CLOSING_S = 5.0  # workers have had drain_timeout already
+_COMMIT_S = 10.0
+_RETRY_S = 0.05
 
+# What a commit can meet in the midst of a rebalance, or while a broker is away.
+_PASSING = (
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._WAIT_COORD,
+)
 # What ends the group: nothing will come any more until someone acts.
 _FINAL = (
     KafkaError._AUTO_OFFSET_RESET,
@@ -84,6 +98,8 @@ class Member:
         self._pool = pool
         self._hooks = hooks
         self._topics = list(topics)
+        one_topic = len(self._topics) == 1 and not self._topics[0].startswith("^")
+        self._place_of: Callable[[Message], Any] = Message.partition if one_topic else _topic_and_partition
         self._group_id = str(options["group.id"])
         self._buffer_depth = buffer_depth
         self._drain_timeout = drain_timeout
@@ -92,7 +108,9 @@ class Member:
         self._stop = stop
         self._tell = tell
         self._failure: Exception | None = None
-        self._next_commit = 0.0
+        self._warned = False
+        self._next_commit = time.monotonic() + commit_interval
+        self._pause = threading.Event()  # never set: to wait a moment
         self.committed: dict[TopicPartition, int] = {}
         self.end_offsets: dict[TopicPartition, int] = {}
         self.rebalances = 0
@@ -119,9 +137,10 @@ class Member:
         if self._failure is not None:
             self._stop.set()
         elif time.monotonic() > self._next_commit:
-            self._commit(self._pool.low_waters(), asynchronous=True)
+            self._commit_soon()
             self._look_at_ends()
-            self._next_commit = time.monotonic() + self._commit_interval
+            self._warned = False
+        self._next_commit = time.monotonic() + self._commit_interval
 
     def _leave(self) -> None:
         try:
@@ -140,7 +159,7 @@ class Member:
         return [first, *self._client.consume(room - 1, 0)]
 
     def _room(self) -> int:
-        """Return for how many records there is room in every partition that is not paused; pause those that are full."""
+        """Return how many records any partition that is not paused can take; pause those that are full."""
         depth = self.depth
         if resumed := self._pool.resume(depth // 4):
             self._client.resume(_kafka(resumed))
@@ -148,6 +167,12 @@ class Member:
         if most > depth // 2:
             self._client.pause(_kafka(self._pool.pause(depth // 2)))
             most = depth // 2
+        elif not self._warned and self._pool.waits_for_marks:
+            self._warned = True
+            text = (
+                f"all records are handed out, and too few are marked to go on: mark them, or raise buffer_depth={depth}"
+            )
+            self._tell(GroupError(text))
         return max(min(depth - most, _MOST_MESSAGES), 1)
 
     @property
@@ -161,9 +186,7 @@ class Member:
                 self._on_event(event)
             messages = [message for message in messages if message.error() is None]
         if messages:
-            parts = itertools.groupby(messages, Message.partition)
-            if len(self._topics) > 1 or self._topics[0].startswith("^"):
-                parts = itertools.groupby(messages, lambda message: (message.topic(), message.partition()))  # type: ignore[arg-type]  # any key that parts partitions
+            parts = itertools.groupby(messages, self._place_of)
             self._pool.add(list(batch) for _, batch in parts)
 
     def _on_event(self, event: Message) -> None:
@@ -184,7 +207,7 @@ class Member:
         self.rebalances += 1
         places = _places(assigned)
         if self._pin is not None and places:
-            self._pin_starts(client, assigned)
+            self._pin_starts(client, assigned, self._pin)
         if self._hooks.stops_the_world:
             self._end_session()
         self._pool.expect_replay()
@@ -210,7 +233,7 @@ class Member:
         elif commit and not self._pool.wait_idle(self._drain_timeout, parts):
             self._warn_of_stragglers()
         if commit and parts:
-            self._commit(self._pool.low_waters(parts), asynchronous=False)
+            self._commit_now(self._pool.low_waters(parts))
         self._pool.forget(parts)
         self._pool.expect_replay()
         for part in parts:
@@ -250,46 +273,76 @@ class Member:
             self._drain_timeout,
         )
 
-    def _pin_starts(self, client: Consumer, assigned: list[KafkaPlace]) -> None:
+    def _pin_starts(
+        self,
+        client: Consumer,
+        assigned: list[KafkaPlace],
+        pin: Callable[[list[TopicPartition]], dict[TopicPartition, int]],
+    ) -> None:
         """Commit where reading begins, so that whoever has the partition next does not begin later."""
         try:
             found = client.committed(assigned, timeout=self._drain_timeout)
             missing = _places([part for part in found if part.offset < 0])
-            if missing and self._pin is not None:
-                self._commit(self._pin(missing), asynchronous=False)
+            if missing:
+                self._commit_now(pin(missing))
         except Exception as error:  # noqa: BLE001 - whatever it is, the group cannot know where to begin
             self._failure = translate(error) if isinstance(error, KafkaException) else error
 
     # Commits
 
-    def _commit(self, offsets: Mapping[TopicPartition, int], *, asynchronous: bool) -> None:
+    def _commit_soon(self) -> None:
+        """Have the client commit what is done; whether that has come through is told later."""
+        if due := self._due(self._pool.low_waters()):
+            try:
+                self._client.commit(offsets=due, asynchronous=True)
+            except KafkaException as error:
+                self._note_failure(error.args[0])
+
+    def _commit_now(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit, and see it through: in the midst of a rebalance the broker may not take it at first."""
+        deadline = time.monotonic() + _COMMIT_S
+        while due := self._due(offsets):
+            try:
+                errors = self._note_commits(self._client.commit(offsets=due, asynchronous=False) or [])
+            except KafkaException as error:
+                errors = [error.args[0]]
+            if time.monotonic() > deadline or any(found.code() not in _PASSING for found in errors):
+                for found in errors:
+                    self._tell(translate(found))
+                return
+            if errors:
+                self._pause.wait(_RETRY_S)
+
+    def _due(self, offsets: Mapping[TopicPartition, int]) -> list[KafkaPlace]:
         due = {place: offset for place, offset in offsets.items() if self.committed.get(place) != offset}
-        if not due:
-            return
-        asked = [KafkaPlace(place.topic, place.partition, offset) for place, offset in due.items()]
-        try:
-            if asynchronous:
-                self._client.commit(offsets=asked, asynchronous=True)
-            else:
-                self._on_commit(None, self._client.commit(offsets=asked, asynchronous=False) or [])
-        except KafkaException as error:
-            self._tell(translate(error))
+        return [KafkaPlace(place.topic, place.partition, offset) for place, offset in due.items()]
 
     def _on_commit(self, error: KafkaError | None, done: list[KafkaPlace]) -> None:
-        if error is not None:
-            self._tell(translate(error))
-            return
+        for found in [error] if error is not None else self._note_commits(done):
+            self._note_failure(found)
+
+    def _note_commits(self, done: Iterable[KafkaPlace]) -> list[KafkaError]:
         for part in done:
             if part.error is None:
                 self.committed[TopicPartition(part.topic, part.partition)] = part.offset
-            else:
-                self._tell(translate(part.error, topic=part.topic, partition=part.partition))
+        return [part.error for part in done if part.error is not None]
+
+    def _note_failure(self, error: KafkaError) -> None:
+        # What passes is tried again with the next commit.
+        if error.code() in _PASSING:
+            _LOG.debug("group %s: a commit did not come through: %s", self._group_id, error)
+        else:
+            self._tell(translate(error))
 
     def _look_at_ends(self) -> None:
         for place in self._pool.places:
             marks = self._client.get_watermark_offsets(KafkaPlace(place.topic, place.partition), cached=True)
-            if marks is not None and marks[1] >= 0:
+            if marks[1] >= 0:
                 self.end_offsets[place] = marks[1]
+
+
+def _topic_and_partition(message: Message) -> Any:
+    return message.topic(), message.partition()
 
 
 def _places(parts: Iterable[KafkaPlace]) -> list[TopicPartition]:

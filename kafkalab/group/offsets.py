@@ -7,17 +7,32 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from kafkalab.errors import GroupError
+from kafkalab.cluster import Cluster
+from kafkalab.errors import GroupError, UnsupportedError
 from kafkalab.model import TopicPartition
 from kafkalab.plan import Request, choose_partitions, make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kafkalab.cluster import Cluster
+    from kafkalab.cluster import Metadata
     from kafkalab.positions import Position
 
 _SETTLED = ("EMPTY", "DEAD", "UNKNOWN")
+
+
+def cluster_of(metadata: Metadata) -> Cluster:
+    """Return what is known to be a real cluster.
+
+    Raises
+    ------
+    UnsupportedError
+        It is topics in memory.
+    """
+    if not isinstance(metadata, Cluster):
+        text = f"{type(metadata).__name__} has no consumer groups: connect to a broker, such as that of kl.demo()"
+        raise UnsupportedError(text)
+    return metadata
 
 
 def group_offsets(

@@ -12,7 +12,7 @@ from kafkalab.group.stats import PartitionStats
 from kafkalab.model import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from confluent_kafka import Message
 
@@ -28,19 +28,26 @@ class Pool:
     ----------
     ordering : {"partition", "key", "unordered"}
         As in `Dispatcher`.
+    workers : int
+        How many threads; without a handler there are none, and :meth:`records` is for the caller's.
     hooks : Hooks
         The handler.
     failed : callable
         Told of each record whose handler failed; returns whether to go on, the record being done.
     """
 
-    def __init__(self, ordering: Ordering, hooks: Hooks, failed: Callable[[Record, Exception], bool]) -> None:
-        self._dispatcher = Dispatcher(ordering)
+    def __init__(
+        self, ordering: Ordering, workers: int, hooks: Hooks, failed: Callable[[Record, Exception], bool]
+    ) -> None:
+        self._dispatcher = Dispatcher(ordering, 2 * workers)
+        self._workers = workers if hooks.process is not None else 0
         self._hooks = hooks
         self._failed = failed
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
+        self._enough_room = -1
+        self._progress = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
         self._closed = False
         self.session: Session | None = None
@@ -48,11 +55,11 @@ class Pool:
 
     # Workers
 
-    def start(self, workers: int) -> None:
-        """Start threads."""
+    def start(self) -> None:
+        """Start the threads."""
         self._threads = [
             threading.Thread(target=self._loop, name=f"kafkalab-worker-{number}", daemon=True)
-            for number in range(workers)
+            for number in range(self._workers)
         ]
         for thread in self._threads:
             thread.start()
@@ -85,7 +92,7 @@ class Pool:
     def _handle(self, run: Run) -> int:
         """Call the handler with each record of a run; return how many of them are done."""
         call = self._call()
-        for record in map(Record, zip(run.rest)):  # noqa: B905 - one iterable: it makes a tuple of each message
+        for record in map(Record, zip(run.rest)):
             try:
                 call(record)
             except Exception as error:  # noqa: BLE001 - the user's handler may raise anything
@@ -106,7 +113,7 @@ class Pool:
         with self._lock:
             while not self._closed:
                 if (run := self._dispatcher.take()) is not None:
-                    if self._dispatcher.ready:
+                    if self._dispatcher.ready and not self._dispatcher.is_fast:
                         self._work.notify()
                     return run
                 self._work.wait(_WAIT_S)
@@ -119,14 +126,18 @@ class Pool:
             self.handled += self._dispatcher.finish(run, time.perf_counter() - began)
             if run.lane.part.gone:
                 self._work.notify_all()
-            self._room.notify_all()
+            if 0 <= self._enough_room >= run.lane.part.load:
+                self._room.notify()
+            self._progress.notify_all()
 
     # Records in, and marks
 
-    def add(self, batches: Iterable[Sequence[Message]]) -> None:
+    def add(self, batches: Iterable[list[Message]]) -> None:
         """Take records in; each batch is of one partition, in order."""
         with self._lock:
-            self._work.notify(sum(self._dispatcher.add(batch) for batch in batches))
+            lanes = sum(self._dispatcher.add(batch) for batch in batches)
+            # Beside a handler that is done at once, more workers would only fight for the interpreter.
+            self._work.notify(1 if self._dispatcher.is_fast else lanes)
 
     def mark(self, record: Record) -> None:
         """Mark a record, if its partition is still here."""
@@ -134,7 +145,9 @@ class Pool:
         place, offset = TopicPartition(str(message.topic()), message.partition() or 0), message.offset() or 0
         with self._lock:
             if (part := self._dispatcher.parts.get(place)) is not None:
-                part.tracker.mark(offset, offset)
+                part.tracker.mark((offset,))
+                if self._enough_room >= 0:
+                    self._room.notify()
 
     def low_waters(self, parts: Collection[Part] | None = None) -> dict[TopicPartition, int]:
         """Return the offsets that may be committed, of all partitions or some; those with none are left out."""
@@ -148,7 +161,7 @@ class Pool:
     def wait_handled(self, records: int, timeout: float) -> bool:
         """Wait until so many records were handled; return whether they were."""
         with self._lock:
-            self._room.wait_for(lambda: self.handled >= records or self._closed, timeout)
+            self._progress.wait_for(lambda: self.handled >= records or self._closed, timeout)
             return self.handled >= records
 
     def is_worker(self) -> bool:
@@ -220,23 +233,31 @@ class Pool:
         """Wait until no worker is at any of these partitions, or at any at all; return whether that is so."""
         runs = [part.runs for part in parts] if parts is not None else [self._dispatcher.runs]
         with self._lock:
-            return self._room.wait_for(lambda: not any(runs), timeout)
+            return self._progress.wait_for(lambda: not any(runs), timeout)
 
     # Back-pressure
 
-    def wait_for_room(self, waiting: int, timeout: float) -> int:
-        """Wait until no partition but paused ones has more records waiting than that; return the most there are."""
+    def wait_for_room(self, load: int, timeout: float) -> int:
+        """Wait until no partition but paused ones has a greater load than that; return the greatest."""
         with self._lock:
-            self._room.wait_for(lambda: self._closed or self._dispatcher.most_waiting <= waiting, timeout)
-            return self._dispatcher.most_waiting
+            self._enough_room = load
+            self._room.wait_for(lambda: self._closed or self._dispatcher.most_load <= load, timeout)
+            self._enough_room = -1
+            return self._dispatcher.most_load
 
-    def pause(self, waiting: int) -> list[TopicPartition]:
-        """Note partitions as paused that have more waiting than that; return them."""
-        return self._turn(True, lambda part: part.waiting > waiting)  # noqa: FBT003 - on, or off
+    def pause(self, load: int) -> list[TopicPartition]:
+        """Note partitions as paused that have a greater load than that; return them."""
+        return self._turn(True, lambda part: part.load > load)  # noqa: FBT003 - on, or off
 
-    def resume(self, waiting: int) -> list[TopicPartition]:
-        """Note partitions as not paused that have no more waiting than that; return them."""
-        return self._turn(False, lambda part: part.waiting <= waiting)  # noqa: FBT003 - on, or off
+    def resume(self, load: int) -> list[TopicPartition]:
+        """Note partitions as not paused that have no greater load than that; return them."""
+        return self._turn(False, lambda part: part.load <= load)  # noqa: FBT003 - on, or off
+
+    @property
+    def waits_for_marks(self) -> bool:
+        """Whether all is handed out, and partitions are paused because their records are not marked."""
+        with self._lock:
+            return self._dispatcher.is_idle and any(part.paused for part in self._dispatcher.parts.values())
 
     def _turn(self, paused: bool, which: Callable[[Part], bool]) -> list[TopicPartition]:  # noqa: FBT001 - private
         with self._lock:

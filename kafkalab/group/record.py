@@ -17,7 +17,7 @@ _SHOWN_BYTES = 40
 _headers_of = methodcaller("headers")
 
 
-class Record(tuple[Message]):  # noqa: SLOT001 - it has them
+class Record(tuple[Message]):
     """One record; frozen, and read from the client's message when a field is asked for.
 
     It is a tuple of that one message, because nothing else is made as fast: a group makes a million a second.
@@ -78,23 +78,28 @@ class Record(tuple[Message]):  # noqa: SLOT001 - it has them
 
     @property
     def topic(self) -> str:
+        """The topic."""
         return self[0].topic()  # type: ignore[return-value]  # typed as optional, for messages that are events
 
     @property
     def partition(self) -> int:
+        """The partition."""
         return self[0].partition()  # type: ignore[return-value]  # as above
 
     @property
     def offset(self) -> int:
+        """Its offset there."""
         return self[0].offset()  # type: ignore[return-value]  # as above
 
     @property
     def timestamp_ms(self) -> int | None:
+        """Its time in milliseconds since 1970."""
         kind, time = self[0].timestamp()
         return None if kind == TIMESTAMP_NOT_AVAILABLE or time == -1 else time
 
     @property
     def timestamp(self) -> datetime | None:
+        """Its time, in UTC."""
         try:
             return None if (ms := self.timestamp_ms) is None else _EPOCH + timedelta(milliseconds=ms)
         except OverflowError:
@@ -102,18 +107,22 @@ class Record(tuple[Message]):  # noqa: SLOT001 - it has them
 
     @property
     def timestamp_type(self) -> str:
+        """Who set its time."""
         return str(TIMESTAMP_TYPES[self[0].timestamp()[0]])
 
     @property
     def key(self) -> bytes | None:
-        return self[0].key()  # type: ignore[return-value]  # no deserializer is set: bytes
+        """Its key, as stored."""
+        return self[0].key()
 
     @property
     def value(self) -> bytes | None:
-        return self[0].value()  # type: ignore[return-value]  # as above
+        """Its value, as stored."""
+        return self[0].value()
 
     @property
     def headers(self) -> tuple[tuple[str, bytes | None], ...]:
+        """Its headers, in order."""
         try:
             return tuple(_headers_of(self[0]) or ())
         except SystemError as error:

@@ -101,7 +101,9 @@ class Membership:
         options = config.consumer_options(self.group_id, **{"fetch.queue.backoff.ms": 1, **given, **own})
         if self.group_protocol == "consumer":
             if refused := [name for name in _CLASSIC_ONLY if name in given]:
-                text = f"with group_protocol='consumer' the broker sets {' and '.join(refused)}: leave it out of settings"
+                text = (
+                    f"with group_protocol='consumer' the broker sets {' and '.join(refused)}: leave it out of settings"
+                )
                 raise ConfigError(text)
             options = {name: value for name, value in options.items() if name not in _CLASSIC_ONLY}
         return options
