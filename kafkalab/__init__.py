@@ -53,8 +53,12 @@ from kafkalab.positions import Committed
 from kafkalab.scan import Scan
 from kafkalab.settings import ConsumerSettings
 from kafkalab.tail import Tail
+from kafkalab.tuning.advise import Advice
+from kafkalab.tuning.load import simulate
+from kafkalab.tuning.measurement import Measurement
 
 __all__ = [
+    "Advice",
     "ArgumentError",
     "AuthenticationError",
     "AuthorizationError",
@@ -80,6 +84,7 @@ __all__ = [
     "LimitWarning",
     "LiveEstimate",
     "MapError",
+    "Measurement",
     "MemoryCluster",
     "MemoryRecord",
     "OffsetRange",
@@ -105,6 +110,7 @@ __all__ = [
     "field",
     "read_kafka",
     "receipt",
+    "simulate",
 ]
 
 

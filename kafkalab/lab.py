@@ -24,13 +24,15 @@ from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
 from kafkalab.group.consumer_group import ConsumerGroup
 from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
 from kafkalab.group.settings import Membership
-from kafkalab.model import OffsetRange, PartitionReceipt, Receipt
+from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import combine, run_all
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
 from kafkalab.rows import Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.tail import Tail
+from kafkalab.tuning import measure as measuring
+from kafkalab.tuning.measurement import Measurement, Setup
 
 if TYPE_CHECKING:
     import os
@@ -42,11 +44,14 @@ if TYPE_CHECKING:
     from kafkalab.group.consumer_group import OnError as GroupOnError
     from kafkalab.group.dispatch import Ordering
     from kafkalab.group.handler import HandlerLike
-    from kafkalab.model import IsolationLevel, TopicInfo
+    from kafkalab.model import TopicInfo
     from kafkalab.parallel import Executor
     from kafkalab.plan import OnDataLoss
     from kafkalab.positions import Position
     from kafkalab.rows import OnError
+    from kafkalab.settings import ConsumerSettings
+    from kafkalab.tuning.measure import Process, SettingsLike
+    from kafkalab.tuning.measurement import WorkerKind
 
 _MOST_ROWS = 1_000_000
 _MOST_BYTES = 1 << 30
@@ -670,6 +675,95 @@ class Lab:
             The group has members; it says who.
         """
         return seek_group(cluster_of(self.metadata), group_id, topics, to, dry_run=dry_run)
+
+    # Tuning
+
+    def measure(
+        self,
+        topic: str,
+        settings: SettingsLike = None,
+        *,
+        workers: int = 10,
+        process: Process | None = None,
+        seconds: float = 10.0,
+        warm_up: float = 2.0,
+        start: Position = "earliest",
+        ordering: Ordering = "partition",
+        worker_kind: WorkerKind = "thread",
+        buffer_depth: int | None = None,
+    ) -> Measurement:
+        """Measure a consumer: how many records a second it handles, and what holds it back.
+
+        The consumer runs in a process of its own, as a `consumer_group` would, but joins no group and commits nothing.
+        A topic that is shorter than the measurement is read again from ``start``.
+
+        Parameters
+        ----------
+        topic : str
+            What to read.
+        settings : ConsumerSettings, mapping or str, optional
+            The client's: also as a mapping by the names here or librdkafka's, or a preset's name. librdkafka's defaults
+            where none are given.
+        workers : int
+            How many handle records.
+        process : callable, optional
+            What handles a record, such as `kafkalab.simulate` gives; by default nothing is done with it. It is sent to
+            the other process, and what it changes stays there.
+        seconds, warm_up : float
+            For how long to measure, at least a second, and how much before that not to, from the first record on.
+        start : Position
+            From where, as in `read`; ``"latest"`` for what comes in from now on.
+        ordering : {"partition", "key", "unordered"}
+            As in `consumer_group`.
+        worker_kind : {"thread", "process"}
+            Whether the workers are threads of one process, or each has a process and a consumer for some of the
+            partitions.
+        buffer_depth : int, optional
+            As in `consumer_group`.
+
+        Returns
+        -------
+        Measurement
+            Its repr tells all; ``.series`` is a frame, ``.advice`` the bottleneck.
+
+        Raises
+        ------
+        HandlerError
+            ``process`` failed at a record.
+        ArgumentError, ConfigError
+            An argument or a setting cannot work.
+        UnsupportedError
+            This lab is on topics in memory.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> lab.measure("orders", "throughput", process=kl.simulate(cpu_us=20))  # doctest: +SKIP
+        """
+        measuring.check_seconds(seconds=seconds, warm_up=warm_up)
+        bench = self._bench(
+            topic,
+            start,
+            measuring.settings_of(settings),
+            process,
+            workers=workers,
+            ordering=ordering,
+            worker_kind=worker_kind,
+            buffer_depth=buffer_depth,
+        )
+        return measuring.run(bench, seconds, warm_up)
+
+    def _bench(
+        self, topic: str, start: Position, settings: ConsumerSettings, process: Process | None, **how: Any
+    ) -> measuring.Bench:
+        cluster_of(self.metadata)
+        request = Request(start, isolation_level=IsolationLevel(settings.isolation_level))
+        _, plan = self._plan(topic, request, follow=False)
+        handler, name = measuring.handler_of(process)
+        partitions = len(plan.ranges)
+        setup = Setup(topic=topic, partitions=partitions, settings=settings, process=name, replay=plan.span > 0, **how)
+        starts = {part.partition: part.start for part in plan.ranges}
+        return measuring.Bench(self.metadata, measuring.checked(setup), starts, handler)
 
     @property
     def partial(self) -> pd.DataFrame:

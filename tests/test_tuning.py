@@ -1,0 +1,262 @@
+"""Rates from counters, and advice from measurements: all of it on numbers made here."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kafkalab as kl
+from kafkalab.tuning.advise import advise
+from kafkalab.tuning.measure import Window, settings_of
+from kafkalab.tuning.measurement import Measurement, Setup
+from kafkalab.tuning.meter import Counts, Estimate, PartitionCounts, Sample, between, blocks, read_statistics, together
+
+
+def sample(**changed: Any) -> Sample:
+    plain = dict.fromkeys(Sample.__dataclass_fields__, 0)
+    usual = {"seconds": 0.5, "records_rate": 100_000, "bytes_rate": 10e6, "fetch_size_avg": 1e6, "lag": 10**7}
+    return Sample(**{**plain, **usual, **changed})  # type: ignore[arg-type]  # numbers, each of them
+
+
+def measured(setup: dict[str, Any] | None = None, samples: int = 20, **changed: Any) -> Measurement:
+    own = {name: changed.pop(name) for name in list(changed) if name in Measurement.__dataclass_fields__}
+    plain = {"topic": "orders", "partitions": 4, "settings": kl.ConsumerSettings(), "workers": 4}
+    asked = Setup(**{**plain, **(setup or {})})
+    return Measurement(asked, 10**6, (sample(**changed),) * samples, **own)
+
+
+class TestEstimate:
+    @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=40))
+    def test_the_median_is_in_its_interval(self, values: list[float]) -> None:
+        found = Estimate.of(values)
+        assert found.low <= found.median <= found.high
+        assert found.low in values
+        assert found.high in values
+
+    @pytest.mark.parametrize(("n", "confidence"), [(1, 0.0), (2, 0.5), (5, 0.9375), (8, 0.9296875)])
+    def test_it_is_as_sure_as_order_statistics_are(self, n: int, confidence: float) -> None:
+        assert Estimate.of(range(n)).confidence == confidence
+
+    @given(st.integers(5, 60))
+    def test_it_is_at_least_ninety_percent_sure_from_five_values_on(self, n: int) -> None:
+        assert Estimate.of(range(n)).confidence >= 0.9
+
+
+class TestRates:
+    def test_between_two_moments(self) -> None:
+        before = Counts(at=10.0, first_at=8.0, handled=1000, cpu_s=1.0, probes=100, contended=10, throttled_ms=100)
+        parts = {0: PartitionCounts(5000, 500_000, 30, 3000, 70)}
+        after = replace(
+            before,
+            at=12.0,
+            handled=5000,
+            busy_s=3.0,
+            broker_s=0.5,
+            cpu_s=4.0,
+            probes=300,
+            contended=60,
+            delivered=5000,
+            delivered_bytes=500_000,
+            fetches=4,
+            wire_bytes=200_000,
+            throttled_ms=600,
+            partitions=parts,
+        )
+        found = between(before, after)
+        assert (found.at, found.seconds, found.records, found.records_rate) == (4.0, 2.0, 4000, 2000.0)
+        assert (found.bytes_rate, found.wire_bytes_rate, found.fetch_size_avg) == (200_000.0, 100_000.0, 50_000.0)
+        assert (found.cpu, found.busy, found.broker_share, found.interpreter_share) == (1.5, 1.5, 0.25, 0.25)
+        assert (found.queued, found.queued_bytes, found.lag, found.throttle_share) == (30, 3000, 70, 0.25)
+
+    def test_consumers_of_several_processes_count_together(self) -> None:
+        one = Counts(at=1.0, first_at=0.5, handled=3, broker_s=1.0, passes=2, partitions={0: PartitionCounts(*[1] * 5)})
+        two = Counts(at=3.0, handled=4, broker_s=0.0, passes=1, partitions={1: PartitionCounts(*[2] * 5)})
+        both = together([one, two])
+        assert (both.at, both.first_at, both.handled, both.broker_s, both.passes) == (2.0, 0.5, 7, 0.5, 1)
+        assert sorted(both.partitions) == [0, 1]
+
+    def test_a_rate_that_swings_within_a_second_is_its_average(self) -> None:
+        swinging = [sample(records_rate=rate) for rate in itertools.islice(itertools.cycle([0, 200]), 20)]
+        found = Measurement(measured().setup, 0, tuple(swinging)).records_rate
+        assert (found.median, found.low, found.high) == (100, 100, 100)
+
+    @given(st.lists(st.floats(0.1, 2), min_size=1, max_size=50))
+    def test_stretches_hold_all_samples_in_order(self, lengths: list[float]) -> None:
+        given_samples = [sample(at=number, seconds=length) for number, length in enumerate(lengths)]
+        found = blocks(given_samples)
+        assert [each for part in found for each in part] == given_samples
+        assert 1 <= len(found) <= 5
+
+    def test_statistics_of_librdkafka(self) -> None:
+        part = {"rxmsgs": 10, "rxbytes": 900, "fetchq_cnt": 4, "fetchq_size": 360, "fetch_state": "active"}
+        part |= {"ls_offset": 100, "app_offset": 30, "lo_offset": 20, "hi_offset": 120}
+        idle = {**part, "fetch_state": "none"}
+        broker = {"nodeid": 1, "req": {"Fetch": 7}, "rxbytes": 5000, "throttle": {"sum": 30}, "rtt": {"p50": 2500}}
+        logical = {**broker, "nodeid": -1, "rxbytes": 10**9}
+        found = read_statistics(
+            {
+                "brokers": {"a": broker, "b": logical},
+                "rxmsgs": 10,
+                "rxmsg_bytes": 900,
+                "topics": {"orders": {"partitions": {"0": part, "1": idle, "-1": part}}},
+            },
+            "orders",
+        )
+        assert found["partitions"] == {0: PartitionCounts(10, 900, 4, 360, 70)}
+        assert (found["fetches"], found["wire_bytes"], found["rtt_ms"]) == (7, 5000, 2.5)
+
+
+class TestWindow:
+    @staticmethod
+    def run(window: Window, counts: list[Counts]) -> list[float]:
+        for each in counts:
+            if window.add(each):
+                break
+        return [each.at for each in window.kept]
+
+    def test_begins_after_the_first_record_and_the_warm_up(self) -> None:
+        counts = [Counts(at=at / 2, first_at=3.2 if at > 6 else None, handled=at) for at in range(40)]
+        assert self.run(Window(5, 2), counts) == [5.5 + number / 2 for number in range(11)]
+
+    def test_a_topic_without_records_is_not_waited_for_forever(self) -> None:
+        window = Window(4, 2)
+        assert self.run(window, [Counts(at=at / 2) for at in range(40)])[-1] == 4.0
+        assert window.complete
+
+
+SEPARATE: dict[str, Any] = {"broker_share": 0.0, "application_share": 0.9}
+STARVED: dict[str, Any] = {"broker_share": 0.7, "rtt_ms": 0.5}
+SAWTOOTH: dict[str, Any] = {"stalls": 9, "stall_s": 0.8}
+
+
+class TestAdvice:
+    @pytest.mark.parametrize(
+        ("expected", "change", "measurement"),
+        [
+            ("quiet topic", None, measured(samples=0)),
+            ("quiet topic", None, measured(records_rate=0)),
+            ("quiet topic", None, measured({"replay": False}, broker_share=0.9, lag=20, records_rate=300)),
+            ("broker quota", None, measured(throttle_share=0.6, **STARVED)),
+            ("broker quota", None, measured(throttle_share=1.5, records_rate=0)),
+            (
+                "back-off sawtooth",
+                "fetch_queue_backoff_ms 1 s -> 1 ms",
+                measured(burst_records=110_000, **SAWTOOTH, **STARVED),
+            ),
+            (
+                "queue memory",
+                "queued_max_messages_kbytes 64 MiB -> 512 MiB",
+                measured(burst_records=7000, bytes_rate=1e9, **SAWTOOTH, **STARVED),
+            ),
+            (
+                "fetch size",
+                "max_partition_fetch_bytes 4 KiB -> 1 MiB",
+                measured(
+                    {"settings": kl.ConsumerSettings(max_partition_fetch_bytes=4096)}, fetch_size_avg=9000, **STARVED
+                ),
+            ),
+            (
+                "network latency",
+                "max_partition_fetch_bytes 1 MiB -> 8 MiB",
+                measured(broker_share=0.8, rtt_ms=22.0),
+            ),
+            ("fetch", "worker_kind thread -> process", measured(**STARVED)),
+            ("interpreter", "worker_kind thread -> process", measured(interpreter_share=0.9, **SEPARATE)),
+            (
+                "too few partitions",
+                "ordering partition -> key",
+                measured({"partitions": 1, "workers": 10}, busy=0.98, **SEPARATE),
+            ),
+            (
+                "hot partition",
+                "ordering partition -> key",
+                measured(busy=1.2, partition_share={0: 0.9, 1: 0.04, 2: 0.03, 3: 0.03}, **SEPARATE),
+            ),
+            ("application", "workers 2 -> 4", measured({"workers": 2}, busy=1.96, **SEPARATE)),
+            ("application", "ordering partition -> key", measured({"workers": 4}, busy=3.9, **SEPARATE)),
+            ("application", "workers 4 -> 8", measured({"ordering": "unordered"}, busy=3.9, **SEPARATE)),
+            ("application", None, measured({"worker_kind": "process"}, busy=3.9, **SEPARATE)),
+        ],
+        ids=itertools.count(),
+    )
+    def test_names_what_the_numbers_say(self, expected: str, change: str | None, measurement: Measurement) -> None:
+        found = measurement.advice
+        assert found.bottleneck == expected, found
+        assert (found.change and str(found.change)) == change
+        assert found == advise(measurement)
+        assert found.text.startswith("Bottleneck: ")
+        assert found.evidence
+
+    def test_partitions_that_are_read_alike_are_not_hot(self) -> None:
+        even = measured(busy=1.2, partition_share=dict.fromkeys(range(4), 0.25), **SEPARATE)
+        assert even.advice.bottleneck == "application"
+
+    def test_a_short_back_off_is_no_sawtooth(self) -> None:
+        settings = kl.ConsumerSettings(fetch_queue_backoff_ms=1)
+        found = measured({"settings": settings}, burst_records=110_000, **SAWTOOTH, **STARVED)
+        assert found.advice.bottleneck == "fetch"
+
+    def test_a_lag_that_is_worked_off_is_not_quiet(self) -> None:
+        assert measured({"replay": False}, **STARVED).advice.bottleneck == "fetch"
+
+
+class TestMeasurement:
+    def test_shows_its_numbers_as_text_and_as_html(self) -> None:
+        found = measured({"topic": "<b>orders", "workers": 2}, busy=1.9, notes=("a & b",), **SEPARATE)
+        assert "<b>orders: 100 k records/s over 10.0 s · 2 workers" in repr(found)
+        assert "100 k (100 k-100 k)" in repr(found)
+        assert "note: a & b" in repr(found)
+        shown = found._repr_html_()
+        assert "&lt;b&gt;orders" in shown
+        assert "a &amp; b" in shown
+        assert "<b>" not in shown
+
+    def test_its_frames(self) -> None:
+        found = measured(partition_share={0: 0.75, 1: 0.25})
+        assert len(found.series) == 20
+        assert found.series["records_rate"].mean() == 100_000
+        assert found.partitions["records_rate"].tolist() == [75_000, 25_000]
+        assert measured(samples=0).series.empty
+
+    def test_survives_pickling(self) -> None:
+        assert pickle.loads(pickle.dumps(measured())) == measured()  # noqa: S301 - its own
+
+
+class TestSettings:
+    def test_by_every_name(self) -> None:
+        wanted = kl.ConsumerSettings(fetch_min_bytes=5)
+        assert settings_of({"fetch.min.bytes": 5}) == settings_of({"fetch_min_bytes": 5}) == settings_of(wanted)
+        assert settings_of("latency") == kl.ConsumerSettings.preset("latency")
+        assert settings_of(None) == kl.ConsumerSettings()
+
+    @pytest.mark.parametrize("wrong", [{"fetch_min_bites": 5}, {"fetch.min.bites": 5}, 5, "fast"])
+    def test_or_not_at_all(self, wrong: Any) -> None:
+        with pytest.raises((kl.ConfigError, kl.ArgumentError)):
+            settings_of(wrong)
+
+
+class TestSimulate:
+    def test_spends_what_it_says(self) -> None:
+        import time
+
+        began, cpu = time.perf_counter(), time.thread_time()
+        kl.simulate(cpu_us=2000, sleep_ms=3)(kl.Record.of("orders"))
+        assert time.thread_time() - cpu >= 0.002
+        assert time.perf_counter() - began >= 0.005
+
+    @pytest.mark.parametrize("wrong", [{"cpu_us": -1}, {"sleep_ms": float("nan")}, {"cpu_us": True}, {"sleep_ms": 1e9}])
+    def test_refuses_what_is_no_time(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(kl.ArgumentError, match=next(iter(wrong))):
+            kl.simulate(**wrong)
+
+
+def test_topics_in_memory_cannot_be_measured() -> None:
+    cluster = kl.MemoryCluster({"orders": 1})
+    with pytest.raises(kl.UnsupportedError):
+        kl.Lab(cluster, cluster).measure("orders")
