@@ -56,6 +56,7 @@ from kafkalab.tail import Tail
 from kafkalab.tuning.advise import Advice
 from kafkalab.tuning.load import simulate
 from kafkalab.tuning.measurement import Measurement
+from kafkalab.tuning.sweep import SweepResult
 
 __all__ = [
     "Advice",
@@ -97,6 +98,7 @@ __all__ = [
     "Secret",
     "Session",
     "StopReason",
+    "SweepResult",
     "Tail",
     "TlsError",
     "TopicPartition",

@@ -33,6 +33,7 @@ from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.tail import Tail
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
+from kafkalab.tuning.sweep import SweepResult, sweep
 
 if TYPE_CHECKING:
     import os
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from kafkalab.settings import ConsumerSettings
     from kafkalab.tuning.measure import Process, SettingsLike
     from kafkalab.tuning.measurement import WorkerKind
+    from kafkalab.tuning.search import Strategy
 
 _MOST_ROWS = 1_000_000
 _MOST_BYTES = 1 << 30
@@ -752,6 +754,82 @@ class Lab:
             buffer_depth=buffer_depth,
         )
         return measuring.run(bench, seconds, warm_up)
+
+    def sweep(
+        self,
+        topic: str,
+        space: Mapping[str, Sequence[Any]],
+        settings: SettingsLike = None,
+        *,
+        process: Process | None = None,
+        strategy: Strategy = "racing",
+        repeats: int = 3,
+        seconds: float = 5.0,
+        warm_up: float = 2.0,
+        budget: float | None = None,
+        start: Position = "earliest",
+        workers: int = 10,
+        ordering: Ordering = "partition",
+        worker_kind: WorkerKind = "thread",
+        resume: SweepResult | str | os.PathLike[str] | None = None,
+        progress: bool = True,
+    ) -> SweepResult:
+        """Measure many settings against one another, and say which to take.
+
+        Parameters
+        ----------
+        topic : str
+            What to read.
+        space : mapping of str to sequence
+            Knobs and the values to try: fields of `ConsumerSettings`, ``workers``, ``worker_kind``, ``ordering`` or
+            ``buffer_depth``. All combinations are tried; those that contradict themselves are skipped, and said so.
+        settings, process, warm_up, start, workers, ordering, worker_kind
+            As in `measure`, for what the space leaves open.
+        strategy : {"racing", "grid"}
+            Successive halving, which drops what is hopeless early; or everything, ``repeats`` times, in turns.
+        repeats, seconds : int, float
+            How often a grid measures each, and for how long; a race measures the last ones at least as often.
+        budget : float, optional
+            How many seconds a race may measure in all: a fifth of the grid's by default. Every configuration is
+            measured for a second, at the least.
+        resume : SweepResult or path, optional
+            What to go on with. A path is a file of trials, to which each new one is added: after a Ctrl-C, the same
+            call goes on where it was.
+        progress : bool
+            Whether a bar shows how far it is, and how long it will take.
+
+        Returns
+        -------
+        SweepResult
+            ``.frame``, ``.best``, ``.settings``, ``.explain()`` and ``.plot()``.
+
+        Raises
+        ------
+        HandlerError
+            ``process`` failed at a record.
+        ArgumentError, ConfigError
+            The space, an argument or a setting cannot work.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> space = {"fetch_queue_backoff_ms": [1, 1000], "workers": [1, 2, 4]}
+        >>> lab.sweep("orders", space, process=kl.simulate(sleep_ms=1)).best  # doctest: +SKIP
+        {'fetch_queue_backoff_ms': 1, 'workers': 4}
+        """
+        measuring.check_seconds(seconds=seconds, warm_up=warm_up)
+        how = {"workers": workers, "ordering": ordering, "worker_kind": worker_kind}
+        return sweep(
+            self._bench(topic, start, measuring.settings_of(settings), process, **how),
+            space,
+            strategy=strategy,
+            repeats=repeats,
+            seconds=seconds,
+            warm_up=warm_up,
+            budget=budget,
+            resume=resume,
+            shown=progress,
+        )
 
     def _bench(
         self, topic: str, start: Position, settings: ConsumerSettings, process: Process | None, **how: Any

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import random
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import kafkalab as kl
+from kafkalab.tuning import search
 from kafkalab.tuning.advise import advise
 from kafkalab.tuning.measure import Window, settings_of
 from kafkalab.tuning.measurement import Measurement, Setup
 from kafkalab.tuning.meter import Counts, Estimate, PartitionCounts, Sample, between, blocks, read_statistics, together
+from kafkalab.tuning.search import Cell, Trial
+from kafkalab.tuning.sweep import Journal, SweepResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 
 def sample(**changed: Any) -> Sample:
     plain = dict.fromkeys(Sample.__dataclass_fields__, 0)
     usual = {"seconds": 0.5, "records_rate": 100_000, "bytes_rate": 10e6, "fetch_size_avg": 1e6, "lag": 10**7}
-    return Sample(**{**plain, **usual, **changed})  # type: ignore[arg-type]  # numbers, each of them
+    return Sample(**{**plain, **usual, **changed})
 
 
 def measured(setup: dict[str, Any] | None = None, samples: int = 20, **changed: Any) -> Measurement:
@@ -51,7 +59,7 @@ class TestEstimate:
 class TestRates:
     def test_between_two_moments(self) -> None:
         before = Counts(at=10.0, first_at=8.0, handled=1000, cpu_s=1.0, probes=100, contended=10, throttled_ms=100)
-        parts = {0: PartitionCounts(5000, 500_000, 30, 3000, 70)}
+        parts = {0: PartitionCounts(5000, 30, 3000, 70)}
         after = replace(
             before,
             at=12.0,
@@ -75,8 +83,8 @@ class TestRates:
         assert (found.queued, found.queued_bytes, found.lag, found.throttle_share) == (30, 3000, 70, 0.25)
 
     def test_consumers_of_several_processes_count_together(self) -> None:
-        one = Counts(at=1.0, first_at=0.5, handled=3, broker_s=1.0, passes=2, partitions={0: PartitionCounts(*[1] * 5)})
-        two = Counts(at=3.0, handled=4, broker_s=0.0, passes=1, partitions={1: PartitionCounts(*[2] * 5)})
+        one = Counts(at=1.0, first_at=0.5, handled=3, broker_s=1.0, passes=2, partitions={0: PartitionCounts(*[1] * 4)})
+        two = Counts(at=3.0, handled=4, broker_s=0.0, passes=1, partitions={1: PartitionCounts(*[2] * 4)})
         both = together([one, two])
         assert (both.at, both.first_at, both.handled, both.broker_s, both.passes) == (2.0, 0.5, 7, 0.5, 1)
         assert sorted(both.partitions) == [0, 1]
@@ -108,7 +116,7 @@ class TestRates:
             },
             "orders",
         )
-        assert found["partitions"] == {0: PartitionCounts(10, 900, 4, 360, 70)}
+        assert found["partitions"] == {0: PartitionCounts(0, 4, 360, 70)}
         assert (found["fetches"], found["wire_bytes"], found["rtt_ms"]) == (7, 5000, 2.5)
 
 
@@ -260,3 +268,127 @@ def test_topics_in_memory_cannot_be_measured() -> None:
     cluster = kl.MemoryCluster({"orders": 1})
     with pytest.raises(kl.UnsupportedError):
         kl.Lab(cluster, cluster).measure("orders")
+
+
+SPACE = {"fetch_queue_backoff_ms": [1, 10, 1000], "workers": [1, 2, 4, 8, 16]}
+
+
+def swept(
+    rates: Callable[[Cell], float],
+    space: Mapping[str, list[Any]] | None = None,
+    strategy: search.Strategy = "grid",
+    noise: float = 0.0,
+) -> SweepResult:
+    """Sweep a space whose rates are known, with noise of a known size."""
+    asked = dict(space or SPACE)
+    draw = random.Random(5)
+    given = search.cells(asked, list(kl.ConsumerSettings().values()))
+
+    def measure(turn: int, cell: Cell, seconds: float) -> Trial:
+        values = tuple(rates(cell) * draw.gauss(1, noise) for _ in range(max(int(seconds), 1)))
+        return Trial(cell, turn, seconds, values, memory_bytes=1000, bottleneck="application")
+
+    turns = search.grid(given, 5, 3)
+    trials = (
+        [measure(*turn) for turn in turns]
+        if strategy == "grid"
+        else list(search.race(given, measure, seconds=5, repeats=3))
+    )
+    return SweepResult(measured().setup, asked, strategy, tuple(trials))
+
+
+def saturating(cell: Cell) -> float:
+    """Grow with workers up to four, and halve with a long back-off."""
+    knobs = dict(cell)
+    return 100_000 * min(int(knobs["workers"]), 4) / (2 if knobs["fetch_queue_backoff_ms"] == 1000 else 1)
+
+
+class TestSearch:
+    def test_a_grid_takes_turns(self) -> None:
+        given = search.cells({"workers": [1, 2, 3]}, [])
+        turns = [dict(cell)["workers"] for _, cell, _ in search.grid(given, 5, 3)]
+        assert turns == [1, 2, 3, 3, 2, 1, 1, 2, 3]
+
+    @pytest.mark.parametrize("space", [{}, {"workers": []}, {"worker": [1]}, {"workers": 4}, {"ordering": "key"}])
+    def test_a_space_that_makes_no_sense(self, space: dict[str, Any]) -> None:
+        with pytest.raises(kl.ArgumentError):
+            search.cells(space, ["fetch_min_bytes"])
+
+    @given(st.integers(1, 80), st.integers(2, 6), st.integers(1, 5), st.integers(0, 1000))
+    def test_a_race_ends_within_its_budget_with_few(self, count: int, seconds: int, repeats: int, seed: int) -> None:
+        given_cells = search.cells({"workers": list(range(1, count + 1))}, [])
+        draw = random.Random(seed)
+
+        def measure(turn: int, cell: Cell, length: float) -> Trial:
+            assert length >= search.LEAST_S - 1e-9
+            return Trial(cell, turn, length, (draw.random(),))
+
+        trials = list(search.race(given_cells, measure, seconds=seconds, repeats=repeats))
+        total = search.race_seconds(count, seconds, repeats, None)
+        assert sum(trial.seconds for trial in trials) <= total + 1e-6
+        assert {trial.cell for trial in trials} == set(given_cells)
+        assert len({trial.cell for trial in trials if trial.turn == trials[-1].turn}) <= max(3, count)
+
+    @pytest.mark.parametrize("noise", [0.0, 0.05, 0.1])
+    def test_a_race_finds_the_best_of_a_grid_in_a_fifth_of_its_time(self, noise: float) -> None:
+        space = {**SPACE, "fetch_min_bytes": [1, 1024, 65536, 131072]}
+        whole, race = swept(saturating, space), swept(saturating, space, "racing", noise)
+        spent = [sum(trial.seconds for trial in each.trials) for each in (whole, race)]
+        assert spent[1] <= 0.2 * spent[0]
+        assert saturating(tuple(race.best.items())) >= 0.95 * whole.frame["records_rate"].max()
+
+
+class TestSweepResult:
+    def test_the_best_is_the_cheapest_of_the_fastest(self) -> None:
+        found = swept(saturating)
+        assert found.best == {"fetch_queue_backoff_ms": 1, "workers": 4}
+        assert found.settings == kl.ConsumerSettings(fetch_queue_backoff_ms=1)
+        assert found.knee == 4
+        assert found.frame["is_best"].sum() == 1
+        assert found.frame.loc[found.frame["is_best"], "workers"].item() == 4
+        assert len(found.frame) == 15
+
+    def test_it_explains_itself(self) -> None:
+        text = swept(saturating).explain()
+        assert "Best: fetch_queue_backoff_ms=1, workers=4 with 400 k" in text
+        assert "fetch_queue_backoff_ms: 200 k at best with 1000, 400 k with 1." in text
+        assert "More than 4 workers bring little." in text
+
+    def test_one_that_was_dropped_is_not_the_best(self) -> None:
+        lucky, steady = (("workers", 1),), (("workers", 2),)
+        trials = (Trial(lucky, 0, 1, (900.0,)), Trial(steady, 0, 1, (800.0,)), Trial(steady, 1, 5, (700.0,) * 5))
+        assert SweepResult(measured().setup, {"workers": [1, 2]}, "racing", trials).best == {"workers": 2}
+
+    def test_it_can_be_drawn(self) -> None:
+        picture = swept(saturating, {**SPACE, "fetch_min_bytes": [1, 1000]}).plot()
+        labels = {axes.get_xlabel() for axes in picture.axes}
+        assert {"workers", "fetch_queue_backoff_ms", "fetch_min_bytes"} <= labels
+        assert any(axes.get_title() == "knee at 4" for axes in picture.axes)
+        assert picture._repr_png_().startswith(b"\x89PNG")
+        assert swept(lambda _: 5.0, {"ordering": ["key"]}).plot()._repr_png_()
+
+    def test_html_is_safe(self) -> None:
+        assert "<table" in swept(saturating)._repr_html_()
+
+
+class TestResume:
+    def test_a_file_keeps_what_was_measured(self, tmp_path: Path) -> None:
+        path = tmp_path / "sweep.jsonl"
+        first = Trial((("workers", 1), ("ordering", "key")), 0, 5.0, (1.0, 2.0), 3.0, 0.5, 6, "fetch")
+        Journal(path).add(first)
+        Journal(path).add(replace(first, turn=1))
+        again = Journal(path)
+        assert again.take(0, first.cell, 5.0) == first
+        assert again.take(0, first.cell, 5.0) is None
+        assert again.take(1, first.cell, 4.0) is None
+        assert again.take(1, first.cell, 5.0) is not None
+
+    def test_a_file_of_something_else(self, tmp_path: Path) -> None:
+        (tmp_path / "other").write_text('{"a": 1}\n')
+        with pytest.raises(kl.ArgumentError, match="no trials of a sweep"):
+            Journal(tmp_path / "other")
+
+    def test_a_result_goes_on(self) -> None:
+        found = swept(saturating)
+        journal = Journal(found)
+        assert [journal.take(each.turn, each.cell, each.seconds) for each in found.trials] == list(found.trials)

@@ -21,8 +21,8 @@ class PartitionCounts:
 
     Attributes
     ----------
-    records, bytes : int
-        Fetched since the start, whether handled yet or not.
+    records : int
+        Handed to workers since the start, whether handled yet or not.
     queued, queued_bytes : int
         Fetched, and waiting in the client.
     lag : int
@@ -30,7 +30,6 @@ class PartitionCounts:
     """
 
     records: int
-    bytes: int
     queued: int
     queued_bytes: int
     lag: int
@@ -101,7 +100,7 @@ class Counts:
 
 
 def read_statistics(statistics: Mapping[str, Any], topic: str) -> dict[str, Any]:
-    """Return the fields of `Counts` that librdkafka's statistics give."""
+    """Return the fields of `Counts` that librdkafka's statistics give; it does not know which records went on."""
     brokers = [broker for broker in statistics["brokers"].values() if broker["nodeid"] >= 0]
     parts = statistics["topics"].get(topic, {}).get("partitions", {})
     return {
@@ -122,7 +121,7 @@ def read_statistics(statistics: Mapping[str, Any], topic: str) -> dict[str, Any]
 def _partition(part: Mapping[str, Any]) -> PartitionCounts:
     end, position = part["ls_offset"], part["app_offset"]
     lag = max(end - max(position, part["lo_offset"], 0), 0) if end >= 0 else 0
-    return PartitionCounts(part["rxmsgs"], part["rxbytes"], part["fetchq_cnt"], part["fetchq_size"], lag)
+    return PartitionCounts(0, part["fetchq_cnt"], part["fetchq_size"], lag)
 
 
 def together(counts: Sequence[Counts]) -> Counts:

@@ -7,6 +7,8 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from kafkalab.model import TopicPartition
 from kafkalab.tuning.meter import Counts, read_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from kafkalab.group.dispatch import Run
     from kafkalab.group.handler import Hooks
@@ -39,6 +41,16 @@ class TimedPool(Pool):
         self._begun: dict[int, float] = {}
         self._time_lock = threading.Lock()
         self.first_at: float | None = None
+        self.added: Counter[int] = Counter()
+
+    def add(self, batches: Iterable[list[Message]]) -> None:
+        """Take records in, and count them by partition."""
+        super().add(self._counted(batches))
+
+    def _counted(self, batches: Iterable[list[Message]]) -> Iterator[list[Message]]:
+        for batch in batches:
+            self.added[batch[0].partition() or 0] += len(batch)  # as that of the pool's lock, under which this runs
+            yield batch
 
     def _handle(self, run: Run) -> int:
         worker, began = threading.get_ident(), time.monotonic()
@@ -202,6 +214,7 @@ class Reader(Member):
         self._handled_before += old.handled
         self._busy_before += old.busy_s()
         pool.first_at = old.first_at
+        pool.added.update(old.added)
         pool.assign(TopicPartition(self._topics[0], partition) for partition in self._starts)
         self._measured = self._pool = pool
         pool.start()
@@ -286,7 +299,9 @@ class Reader(Member):
     def _on_statistics(self, text: str) -> None:
         seen = read_statistics(json.loads(text), self._topics[0])
         self._throttled_ms += seen.pop("throttled_ms")  # of the time since the last ones, and the rest is since ever
-        self._report(self.counts(**seen))
+        added = self._measured.added
+        parts = {number: replace(part, records=added[number]) for number, part in seen.pop("partitions").items()}
+        self._report(self.counts(partitions=parts, **seen))
 
 
 def _resident_bytes() -> int:
