@@ -56,6 +56,7 @@ from kafkalab.tail import Tail
 from kafkalab.tuning.advise import Advice
 from kafkalab.tuning.load import simulate
 from kafkalab.tuning.measurement import Measurement
+from kafkalab.tuning.session import TuningSession
 from kafkalab.tuning.sweep import SweepResult
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "Tail",
     "TlsError",
     "TopicPartition",
+    "TuningSession",
     "UnknownPartitionError",
     "UnknownTopicError",
     "UnsupportedError",

@@ -33,6 +33,7 @@ from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.tail import Tail
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
+from kafkalab.tuning.session import TuningSession
 from kafkalab.tuning.sweep import SweepResult, sweep
 
 if TYPE_CHECKING:
@@ -830,6 +831,47 @@ class Lab:
             resume=resume,
             shown=progress,
         )
+
+    def tune(
+        self,
+        topic: str,
+        settings: SettingsLike = None,
+        *,
+        workers: int = 10,
+        process: Process | None = None,
+        start: Position = "earliest",
+        ordering: Ordering = "partition",
+        worker_kind: WorkerKind = "thread",
+        deadline: float = 3600.0,
+    ) -> TuningSession:
+        """Return a consumer that runs beside the notebook, to change its settings and see what that does.
+
+        Parameters
+        ----------
+        topic, settings, workers, process, start, ordering, worker_kind
+            As in `measure`.
+        deadline : float
+            Seconds after which a run ends by itself.
+
+        Returns
+        -------
+        TuningSession
+            Not started: ``session.start()``, or ``session.run(seconds)``; ``.set(workers=8)``, ``.advice``,
+            ``.history``, ``.settings``, ``.stop()``. Closing this lab stops it.
+
+        Raises
+        ------
+        ArgumentError, ConfigError
+            An argument or a setting cannot work.
+        UnsupportedError
+            This lab is on topics in memory.
+        """
+        measuring.check_seconds(deadline=deadline)
+        how = {"workers": workers, "ordering": ordering, "worker_kind": worker_kind}
+        bench = self._bench(topic, start, measuring.settings_of(settings), process, **how)
+        session = TuningSession(bench, deadline=deadline)
+        self.on_close(session.stop)
+        return session
 
     def _bench(
         self, topic: str, start: Position, settings: ConsumerSettings, process: Process | None, **how: Any

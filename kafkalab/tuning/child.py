@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import queue
 import sys
 import threading
 import traceback
@@ -42,15 +41,14 @@ class Child:
         self._out = out
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._workers: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._failure: Exception | None = None
         self._hooks = Hooks(job.process, automatic=True)
-        pool = self._pool(job.workers)
+        self._pool = TimedPool(job.ordering, job.workers, self._hooks, self._failed)
         self._reader = Reader(
             job.config.consumer_options(**job.settings, **_OWN),
             job.topic,
             job.starts,
-            pool,
+            self._pool,
             self._hooks,
             replay=job.replay,
             buffer_depth=job.buffer_depth,
@@ -58,7 +56,7 @@ class Child:
             tell=lambda error: self._tell("warning", error),
             report=self._report,
         )
-        pool.start()
+        self._pool.start()
 
     def run(self) -> None:
         """Read until told to stop, or out of time, or failed."""
@@ -79,20 +77,14 @@ class Child:
         """Do what is asked for; without anyone to ask, end at once."""
         try:
             while (workers := receive(commands)) is not None:
-                self._workers.put(workers)
+                self._pool.resize(workers)
             self._stop.set()
             receive(commands)
         except EOFError:
             os._exit(0)
 
-    def _pool(self, workers: int) -> TimedPool:
-        return TimedPool(self._job.ordering, workers, self._hooks, self._failed)
-
     def _report(self, counts: Counts) -> None:
         self._tell("counts", counts)
-        # In the reader's own thread, as librdkafka calls back in poll().
-        while not self._workers.empty():
-            self._reader.replace_pool(self._pool(self._workers.get()))
 
     def _failed(self, record: Record, error: Exception) -> bool:
         place: dict[str, Any] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
@@ -129,7 +121,6 @@ def main() -> None:
     late.start()
     child.run()
     out.close()
-    os._exit(0)  # a handler that hangs is not waited for
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class PartitionCounts:
     Attributes
     ----------
     records : int
-        Handed to workers since the start, whether handled yet or not.
+        What ``process`` has had of it.
     queued, queued_bytes : int
         Fetched, and waiting in the client.
     lag : int

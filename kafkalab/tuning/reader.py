@@ -21,7 +21,7 @@ from kafkalab.model import TopicPartition
 from kafkalab.tuning.meter import Counts, read_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from kafkalab.group.dispatch import Run
     from kafkalab.group.handler import Hooks
@@ -33,24 +33,45 @@ _DRAIN_S = 5.0
 
 
 class TimedPool(Pool):
-    """A pool that knows for how long its workers were in the handler."""
+    """A pool that knows how long its workers were in the handler, and with records of what, and that can be resized."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._spent = 0.0
         self._begun: dict[int, float] = {}
         self._time_lock = threading.Lock()
+        self._numbers: set[int] = set()
         self.first_at: float | None = None
-        self.added: Counter[int] = Counter()
+        self.by_partition: Counter[int] = Counter()
 
-    def add(self, batches: Iterable[list[Message]]) -> None:
-        """Take records in, and count them by partition."""
-        super().add(self._counted(batches))
+    def start(self) -> None:
+        """Start the threads."""
+        self.resize(self._workers)
 
-    def _counted(self, batches: Iterable[list[Message]]) -> Iterator[list[Message]]:
-        for batch in batches:
-            self.added[batch[0].partition() or 0] += len(batch)  # as that of the pool's lock, under which this runs
-            yield batch
+    def resize(self, workers: int) -> None:
+        """Have more threads, or fewer: those that are too many end with what they have."""
+        with self._lock:
+            self._workers = workers
+            missing = set(range(workers)) - self._numbers
+            self._numbers |= missing
+        for number in sorted(missing):
+            thread = threading.Thread(
+                target=self._work_as, args=(number,), name=f"kafkalab-worker-{number}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _work_as(self, number: int) -> None:
+        while self._is_wanted(number) and (run := self._take()) is not None:
+            began = time.perf_counter()
+            self._give_back(run, self._handle(run), began)
+
+    def _is_wanted(self, number: int) -> bool:
+        with self._lock:
+            if number < self._workers:
+                return True
+            self._numbers.discard(number)
+            return False
 
     def _handle(self, run: Run) -> int:
         worker, began = threading.get_ident(), time.monotonic()
@@ -62,6 +83,7 @@ class TimedPool(Pool):
         finally:
             with self._time_lock:
                 self._spent += time.monotonic() - self._begun.pop(worker)
+                self.by_partition[run.lane.part.place.partition] += len(run.messages)
 
     @property
     def is_pausing(self) -> bool:
@@ -162,9 +184,7 @@ class Reader(Member):
         self._throttled_ms = 0.0
         self._dry_s = self._broker_s = self._application_s = self._stalled_s = 0.0
         self._stalls = self._burst = self._burst_records = 0
-        self._handled_before = 0
-        self._busy_before = 0.0
-        self.fed = 0
+        self._fed = 0
         self._probe = Probe()
         own = {
             "enable.partition.eof": True,
@@ -202,31 +222,14 @@ class Reader(Member):
         if self._failure is not None:
             raise self._failure
 
-    def replace_pool(self, pool: TimedPool) -> None:
-        """Go on with other workers, once these are done with what they have; called in the thread that runs."""
-        old = self._measured
-        old.wait_handled(self.fed - self._handled_before, _DRAIN_S)
-        old.stop()
-        old.wait_idle(_DRAIN_S)
-        old.close(_DRAIN_S)
-        if paused := old.resume(sys.maxsize):
-            self._client.resume([KafkaPlace(place.topic, place.partition) for place in paused])
-        self._handled_before += old.handled
-        self._busy_before += old.busy_s()
-        pool.first_at = old.first_at
-        pool.added.update(old.added)
-        pool.assign(TopicPartition(self._topics[0], partition) for partition in self._starts)
-        self._measured = self._pool = pool
-        pool.start()
-
     def counts(self, **seen: Any) -> Counts:
         """Return the counters as they are."""
         pool = self._measured
         return Counts(
             at=time.monotonic(),
             first_at=pool.first_at,
-            handled=self._handled_before + pool.handled,
-            busy_s=self._busy_before + pool.busy_s(),
+            handled=pool.handled,
+            busy_s=pool.busy_s(),
             broker_s=self._broker_s,
             application_s=self._application_s,
             stalls=self._stalls,
@@ -238,7 +241,7 @@ class Reader(Member):
             probes=self._probe.probes,
             contended=self._probe.contended,
             throttled_ms=self._throttled_ms,
-            waiting=self.fed - self._handled_before - pool.handled,
+            waiting=self._fed - pool.handled,
             **seen,
         )
 
@@ -277,7 +280,7 @@ class Reader(Member):
         records = len(messages) - events
         if records and self._ended:
             self._ended -= {message.partition() for message in messages if message.error() is None}
-        self.fed += records
+        self._fed += records
         self._fed_in_pass += records
         self._burst += records
         super()._take_in(messages)
@@ -299,8 +302,8 @@ class Reader(Member):
     def _on_statistics(self, text: str) -> None:
         seen = read_statistics(json.loads(text), self._topics[0])
         self._throttled_ms += seen.pop("throttled_ms")  # of the time since the last ones, and the rest is since ever
-        added = self._measured.added
-        parts = {number: replace(part, records=added[number]) for number, part in seen.pop("partitions").items()}
+        handled = self._measured.by_partition
+        parts = {number: replace(part, records=handled[number]) for number, part in seen.pop("partitions").items()}
         self._report(self.counts(partitions=parts, **seen))
 
 
