@@ -290,3 +290,6 @@ fn translate(error: io::Error) -> Error {
         None => Error::Io(error),
     }
 }
+
+#[cfg(test)]
+mod tests;
