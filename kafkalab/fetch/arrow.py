@@ -172,7 +172,7 @@ class ArrowFetcher:
                 correlation_id, walk = under_way.popleft()
                 response = connection.receive_fetch(correlation_id)
                 job.control.stop.wait(response.throttle_ms / 1000)
-                if response.partitions[0].error_code in MOVED:
+                if response.partitions and response.partitions[0].error_code in MOVED:
                     return
                 yield from self._counted(response, walk.take(response, job))
                 if not walk.settled:

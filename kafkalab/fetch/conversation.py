@@ -139,14 +139,14 @@ class Conversation:
         asked = self._ask()
         while asked is not None:
             response = self._connection.receive_fetch(asked.correlation_id)
-            ends = [end for head in response.partitions for end in self._heed(head, asked)]
-            at_once = not response.throttle_ms and not self._connection.login_is_due
-            following = self._ask() if at_once else None
-            yield response, self._steps(response, asked, ends)
-            if not at_once:
+            if response.throttle_ms:  # there is nothing else in it
+                self._job.patience.progress()
                 self._job.control.stop.wait(response.throttle_ms / 1000)
-                if self._connection.login_is_due:
-                    self._connection.login()
+            ends = [end for head in response.partitions for end in self._heed(head, asked)]
+            following = None if self._connection.login_is_due else self._ask()
+            yield response, self._steps(response, asked, ends)
+            if following is None and self._connection.login_is_due:
+                self._connection.login()
                 following = self._ask()
             asked = following
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 import kafkalab as kl
@@ -231,6 +231,25 @@ class TestTheBrokerGoesAway:
                 assert scan.receipt is not None
                 assert scan.receipt.complete
                 assert lab.describe(log.topic)["leader"][0] != leader
+                # Back to one that is alive, which the other then refuses to be asked for.
+                cluster.brokers[leader].start()
+                wait_until(lambda: in_sync(log) == {1, 2, 3})
+
+                def move_back() -> None:
+                    moved = log.admin.elect_leaders(ElectionType.PREFERRED, request_timeout=SECONDS).result(SECONDS)
+                    assert None in moved.values()
+                    wait_until(lambda: lab.describe(log.topic)["leader"][0] == leader)
+
+                found, scan = read_with(lab, log.topic, move_back)
+                assert found == truth
+                assert scan.receipt is not None
+                assert scan.receipt.complete
+
+
+def in_sync(log: Log) -> set[int]:
+    """Return the brokers that could lead each of a topic's partitions."""
+    parts = log.admin.list_topics(log.topic, timeout=SECONDS).topics[log.topic].partitions.values()
+    return set.intersection(*(set(part.isrs) for part in parts))
 
 
 class TestTheTopicChanges:
