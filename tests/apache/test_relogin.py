@@ -66,7 +66,7 @@ def test_a_tail_outlives_its_sessions_on_one_connection(
     log = new_topic(forgetful.bootstrap_servers)
     with kl.connect(config=config_of(forgetful, mechanism)) as lab:
         logins.clear()
-        with lab.tail(log.topic, start="earliest") as tail:
+        with lab.tail(log.topic, rows=1_000_000, start="earliest") as tail:
             while len(logins) < ENOUGH:
                 log.write(0, Record(None, b"%d" % len(log.all)))
                 assert tail.wait_for(len(log.all), SECONDS)
