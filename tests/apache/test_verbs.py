@@ -36,9 +36,9 @@ from tests.apache.truth import (
 T0 = 1_700_000_000_000
 
 
-@pytest.fixture(scope="module")
-def lab(kafka: ApacheKafka) -> Iterator[kl.Lab]:
-    with kl.connect(kafka.bootstrap_servers) as lab:
+@pytest.fixture(scope="module", params=["arrow", "librdkafka"])
+def lab(kafka: ApacheKafka, request: pytest.FixtureRequest) -> Iterator[kl.Lab]:
+    with kl.connect(kafka.bootstrap_servers, engine=request.param) as lab:
         yield lab
 
 
