@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import time
 import warnings
 from collections import Counter
@@ -22,25 +21,29 @@ from kafkalab.errors import ArgumentError, DataLossWarning, did_you_mean
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
 from kafkalab.model import OffsetRange, PartitionReceipt, Receipt
-from kafkalab.parallel import combine, run_all
+from kafkalab.parallel import MapOptions, map_parts
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
 from kafkalab.rows import Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.tail import Tail
+from kafkalab.workers import Processes
 
 if TYPE_CHECKING:
+    import concurrent.futures
     import os
     from collections.abc import Callable, Iterable, Sequence
 
     from kafkalab.cluster import Metadata
-    from kafkalab.fetch.base import Fetched, Fetcher, Stop
+    from kafkalab.fetch.base import Fetched, Fetcher
     from kafkalab.frame import DtypeBackend
     from kafkalab.model import IsolationLevel, TopicInfo
-    from kafkalab.parallel import Executor
+    from kafkalab.parallel import OnFailure, Ordering
     from kafkalab.plan import OnDataLoss
     from kafkalab.positions import Position
     from kafkalab.rows import OnError
+    from kafkalab.task import FrameKind
+    from kafkalab.workers import ExecutorName
 
 _MOST_ROWS = 1_000_000
 _MOST_BYTES = 1 << 30
@@ -94,7 +97,8 @@ class Lab:
         self.metadata = metadata
         self.fetcher = fetcher
         self._partial: Collected | None = None
-        self._on_close: list[Callable[[], object]] = []
+        self._processes = Processes()
+        self._on_close: list[Callable[[], object]] = [self._processes.close]
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -432,12 +436,17 @@ class Lab:
     def map_partitions(
         self,
         topic: str,
-        func: Callable[[pd.DataFrame], Any],
+        func: Callable[[Any], Any],
         start: Position = "earliest",
         end: Position = "latest",
         *,
-        workers: int = 4,
-        executor: Executor = "thread",
+        workers: int | None = None,
+        executor: ExecutorName | concurrent.futures.Executor = "thread",
+        chunk_records: int | None = None,
+        ordering: Ordering = "partition",
+        frame: FrameKind = "pandas",
+        on_error: OnFailure = "raise",
+        reduce: Callable[[Any, Any], Any] | None = None,
         **reading: Unpack[Reading],
     ) -> Any:
         """Call a function with each partition as a frame, several at a time; each worker reads its own.
@@ -449,33 +458,53 @@ class Lab:
         func : callable
             Takes a frame. What it returns is put together: frames one after the other, Series and scalars as a frame by
             partition, anything else as a list.
-        workers : int
-            How many at a time: memory holds that many partitions.
-        executor : {"thread", "sync"}
-            Threads, or one after the other in this thread.
+        workers : int, optional
+            How many at a time: memory holds that many partitions, or chunks. By default as many as there are cores; of
+            an executor of your own, twice as many as it says that it has.
+        executor : {"thread", "process", "sync"} or concurrent.futures.Executor
+            Threads, which share one core while they run Python; processes, which do not, and which functions and
+            results have to be pickled for (``pip install "kafkalab[process]"``); one after the other in this thread; or
+            an executor of your own, such as Dask's ``client.get_executor()``.
+        chunk_records : int, optional
+            Call the function with pieces of at most so many offsets instead of whole partitions, so that all workers
+            share a partition that is larger than the others.
+        ordering : {"partition", "unordered"}
+            Whether results come by partition and offset, or as they are done.
+        frame : {"pandas", "arrow"}
+            What the function gets: a `pandas.DataFrame`, or a `pyarrow.Table`.
+        on_error : {"raise", "skip", "collect"}
+            What becomes of a part that fails: an error, once the parts that have begun are done; a warning; or return
+            two things, what there is, and a list of the errors.
+        reduce : callable, optional
+            Takes what there is and the next result and returns what there is then. It is called here, as results come,
+            and what it returned last is returned, so that memory need not hold all of them.
 
         Raises
         ------
         MapError
-            A call failed. The error has the partition, and the finished parts in ``results``.
+            A part failed. The error tells partition and offsets, and has the finished parts in ``results``.
+        ArgumentError
+            The function holds on to something that cannot go to another process; it says what.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> cluster = kl.MemoryCluster({"orders": 2})
+        >>> cluster.append("orders", b"a", b"b", b"c")
+        >>> lab = kl.Lab(cluster, cluster)
+        >>> lab.map_partitions("orders", len)
+                   result
+        partition
+        0               3
+        1               0
+        >>> lab.map_partitions("orders", len, chunk_records=2, reduce=max)
+        2
         """
-        reading["progress"] = False
+        options = MapOptions(
+            workers, executor, chunk_records, ordering, frame, on_error, reduce, reading.pop("progress", True)
+        )
         scan = self._scan(topic, start, end, Limits(seconds=reading.pop("timeout", None)), reading)
-
-        scan.names = Names()
-
-        def task(part: OffsetRange, stop: Stop) -> Any:
-            collected = Collected(replace(scan, plan=scan.plan.with_ranges([part])))
-            collected.run(stop)
-            receipt = collected.scan.receipt or Receipt(())
-            if stop.is_set():
-                raise concurrent.futures.CancelledError
-            warn_if_short(receipt, "")
-            return func(to_frame(collected.table(), receipt))
-
-        results = run_all(task, list(scan.plan.ranges), workers, executor)
-        scan.names.check(scan.row_options)
-        return combine(results)
+        return map_parts(scan, func, options, self._processes)
 
     def export(
         self,

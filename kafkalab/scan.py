@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _Kept: TypeAlias = "tuple[PartitionReceipt, pa.RecordBatch]"
 
+LOST = "lost to retention: "
+"""How a receipt's note begins that names offsets which were gone."""
 _LOOK_S = 0.1
 _PLACE = ("topic", "partition", "offset")
 
@@ -324,7 +326,7 @@ class _Run:
         )
 
     def _note_loss(self, lost: OffsetRange) -> None:
-        self.notes.append(f"lost to retention: {lost}")
+        self.notes.append(f"{LOST}{lost}")
         warnings.warn(f"retention has removed {lost}; the read goes on after it", DataLossWarning, stacklevel=2)
 
     def _check_topic(self) -> None:
