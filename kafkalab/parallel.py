@@ -73,7 +73,7 @@ def map_parts(scan: Scan, func: Callable[[Any], Any], options: MapOptions, proce
         The function or the topic cannot go to another process.
     """
     ranges = scan.plan.ranges
-    parts = ranges if options.chunk_records is None else Pieces(ranges, options.chunk_records)
+    parts = ranges if options.chunk_records is None else Pieces(ranges, int(options.chunk_records))
     for lost in scan.plan.lost:
         warnings.warn(f"retention has removed {lost}; the map is of the rest", DataLossWarning, stacklevel=3)
     run = _Run(Task(PartReader(scan), func, options.frame), options)

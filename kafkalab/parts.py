@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kafkalab.cluster import Cluster
@@ -49,6 +49,7 @@ class PartReader:
     """
 
     scan: Scan
+    _sealed: Sealed | None = field(default=None, compare=False)
 
     def read(self, part: OffsetRange, stop: Stop | None = None, columns: Sequence[str] | None = None) -> Part:
         """Return the rows of a range, until told to stop.
@@ -85,11 +86,14 @@ class PartReader:
             raise UnsupportedError(message, topic=self.scan.plan.topic)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, (self._sealed or self._seal(),)
+
+    def _seal(self) -> Sealed:
         self.check_travels()
         scan = self.scan
         source = Sealed((scan.metadata, type(scan.fetcher)))
         plan = Plan(scan.plan.topic, (), scan.plan.windows)
-        return _rebuilt, (source, plan, scan.info, scan.fetch_options, scan.row_options, scan.limits)
+        return Sealed((source, plan, scan.info, scan.fetch_options, scan.row_options, scan.limits))
 
     def __repr__(self) -> str:
         return f"<PartReader {self.scan.plan.topic}>"
@@ -103,7 +107,10 @@ def _connected(source: Sealed) -> tuple[Cluster, Fetcher]:
     return cluster, engine(cluster.config, cluster)
 
 
-def _rebuilt(source: Sealed, plan: Plan, *how: Any) -> PartReader:
+@functools.lru_cache(_MOST_CONNECTIONS)
+def _opened(sealed: Sealed) -> PartReader:
+    """Return what was sent to this process, once for all the tasks that it comes with."""
+    source, plan, info, fetch_options, row_options, limits = sealed.open()
     cluster, fetcher = _connected(source)
-    info, fetch_options, row_options, limits = how
-    return PartReader(Scan(plan, info, fetcher, cluster, fetch_options, row_options, limits))
+    atexit.register(_opened.cache_clear)
+    return PartReader(Scan(plan, info, fetcher, cluster, fetch_options, row_options, limits), sealed)

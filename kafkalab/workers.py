@@ -113,11 +113,11 @@ def opened(executor: str | Executor, workers: int | None, processes: Processes) 
     ArgumentError
         There is no such executor, the number makes no sense, or the executor forks.
     """
-    count = workers or _cores()
+    count = int(workers or _cores())
     if isinstance(executor, Executor):
         _refuse_forks(executor)
         remote = not isinstance(executor, ThreadPoolExecutor)
-        yield Workers(executor, workers or 2 * _size(executor), remote)
+        yield Workers(executor, int(workers or 2 * _size(executor)), remote)
     elif executor == "thread":
         with ThreadPoolExecutor(count, thread_name_prefix="kafkalab-map") as pool:
             yield Workers(pool, 2 * count, remote=False)
