@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_PARTITIONS = 4
 _TIMEOUT_S = 120
 _CHUNK = 10_000
 _LINE_BYTES = 110
@@ -26,16 +25,32 @@ _CITIES = ("Oslo", "Porto", "Kyiv", "Lyon", "Gdansk", "Graz", "Turku", "Bergamo"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A kind of topic: about how long its values are, how they are compressed, and how many there are."""
+    """A kind of topic: about how long its values are, how they are compressed, how many there are, and where.
+
+    Attributes
+    ----------
+    hot : int
+        One record in so many is not in partition 0; 0 for the same share in each partition.
+    """
 
     size: int
     codec: str
     records: int
+    partitions: int = 4
+    hot: int = 0
 
     @property
     def topic(self) -> str:
         """Its name."""
-        return f"orders-{self.size}-{self.codec}-{self.records}"
+        hot = f"-hot{self.hot}" if self.hot else ""
+        return f"orders-{self.size}-{self.codec}-{self.records}-in-{self.partitions}{hot}"
+
+    def partitions_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the partitions of records by their number."""
+        if not self.hot:
+            return numbers % self.partitions
+        others = 1 + numbers // self.hot % (self.partitions - 1)
+        return np.where(numbers % self.hot, 0, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,7 @@ def fill(bootstrap_servers: str, case: Case) -> Content:
         "log_level": 3,  # a broker that has just started is slow to give a producer its number, which is a warning
     }
     admin = AdminClient(common)
-    admin.create_topics([NewTopic(case.topic, _PARTITIONS)])[case.topic].result(_TIMEOUT_S)
+    admin.create_topics([NewTopic(case.topic, case.partitions)])[case.topic].result(_TIMEOUT_S)
     settings = {
         "enable.idempotence": True,  # each record once and in order, so that its offset is known beforehand
         "compression.type": case.codec,
@@ -72,12 +87,16 @@ def fill(bootstrap_servers: str, case: Case) -> Content:
     }
     producer = Producer(common | settings)
     lengths = np.zeros(case.records, np.int64)
+    partitions = case.partitions_of(np.arange(case.records))
     for number, (key, value) in enumerate(orders(case.records, case.size)):
         lengths[number] = len(value)
-        _produce(producer, case.topic, number % _PARTITIONS, key, value)
+        _produce(producer, case.topic, int(partitions[number]), key, value)
     left = producer.flush(_TIMEOUT_S)
     assert not left, f"{left} records did not get into {case.topic} in {_TIMEOUT_S} s"
-    offsets, partitions = np.divmod(np.arange(case.records), _PARTITIONS)
+    offsets = np.zeros(case.records, np.int64)
+    for partition in range(case.partitions):
+        own = partitions == partition
+        offsets[own] = np.arange(own.sum())
     return Content.of(partitions, offsets, lengths)
 
 

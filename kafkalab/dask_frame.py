@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from kafkalab.errors import PositionError, UnsupportedError
+from kafkalab.errors import DecodeError, PositionError, UnsupportedError
 from kafkalab.fetch.base import TIMESTAMP_TYPES
 from kafkalab.frame import to_frame
 from kafkalab.model import Receipt, StopReason
@@ -76,7 +76,11 @@ class PartitionReader:
                 raise PositionError(message, topic=read.topic, partition=read.partition, offset=read.next_offset)
         names = self.schema.names if columns is None else list(columns)
         schema = pa.schema([self.schema.field(name) for name in names])
-        frame = self._framed(conform(found.table, schema, _HINT), found.receipt)
+        try:
+            frame = self._framed(conform(found.table, schema, _HINT), found.receipt)
+        except DecodeError as error:
+            offset = part.start if error.offset is None else error.offset
+            raise DecodeError(error.args[0], topic=part.topic, partition=part.partition, offset=offset) from error
         kinds = {name: kind for name in names if frame[name].dtype != (kind := self.meta[name].dtype)}
         return frame.astype(kinds) if kinds else frame
 

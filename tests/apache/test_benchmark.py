@@ -32,7 +32,7 @@ def test_a_contender_that_reads_anything_else_is_not_measured(
 
     monkeypatch.setattr(read, "fill", fill_and_miscount)
     asked = read.options(["--records", "1000", "--sizes", "110", "--codecs", "lz4"])
-    with pytest.raises(AssertionError, match=r"loop read Content\(.*\) of orders-110-lz4-1000, not Content\("):
+    with pytest.raises(AssertionError, match=r"loop read Content\(.*\) of orders-110-lz4-1000-in-4, not Content\("):
         next(read.compare(kafka.bootstrap_servers, asked))
 
 
