@@ -72,7 +72,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 $(INSTALLED): $(BIN)/python pyproject.toml rust/Cargo.toml rust/Cargo.lock $(shell find rust/src -name '*.rs')
-	$(BIN)/python -m pip install --quiet --editable ".[broker,lab]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[broker,dask,lab,process]" --group dev
 	@touch $@
 
 # A Rust test that calls Python is linked to the library of .venv's Python, and finds it when it runs.

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import parallel
 from benchmarks.contenders import LOOPS, names
 from benchmarks.read import options, save
 from benchmarks.report import interval, into_page, medians, table, with_rates
@@ -74,6 +75,21 @@ class TestRatios:
         assert found["records_rate"].tolist() == [1_000, 4_000]
         assert found["ratio"].tolist() == [1, 4]
         assert (found["low"].iloc[1], found["high"].iloc[1]) == pytest.approx((2, 10))
+
+
+def test_a_ratio_of_two_contenders_is_taken_repeat_by_repeat() -> None:
+    taken = pd.DataFrame(
+        {"contender": ["a", "b"] * 2, "repeat": [0, 0, 1, 1], "seconds": [2.0, 1.0, 9.0, 3.0]},
+    )
+    assert parallel.ratios(taken, "a", "b") == "b against a: 2.50 times as fast (2.00 to 3.00)"
+
+
+def test_a_hot_topic_has_nine_tenths_in_one_partition() -> None:
+    found = np.bincount(Case(110, "lz4", 1_000, hot=10).partitions_of(np.arange(1_000)))
+    assert found[0] == 900
+    assert found.sum() == 1_000
+    assert len(found) == 4
+    assert np.bincount(Case(110, "lz4", 1_000).partitions_of(np.arange(1_000))).tolist() == [250] * 4
 
 
 def test_the_table_has_a_row_a_contender() -> None:

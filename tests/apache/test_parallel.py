@@ -128,7 +128,7 @@ class TestOtherProcesses:
         def gives_a_lock(_: object) -> object:
             return threading.Lock()
 
-        with pytest.raises(kl.MapError, match=r"sending back what the function returned failed.* a lock cannot be"):
+        with pytest.raises(kl.MapError, match=r"sending back what the function returned failed.*a lock cannot be p"):
             lab.map_partitions(hot.topic, gives_a_lock, executor=executor, workers=2)
 
     def test_are_told_from_this_one_before_they_start(self, lab: kl.Lab, hot: Log, executor: Any) -> None:
@@ -275,7 +275,12 @@ class TestDask:
                 graphs = [dict(one.optimize().__dask_graph__()) for one in (frame, total, failing)]
                 shown = [
                     *(repr(graph) for graph in graphs),
-                    *(repr(task.func) + repr(task.args) for graph in graphs for task in graph.values() if task.func),
+                    *(
+                        repr(task) + repr(getattr(task, name, ""))
+                        for graph in graphs
+                        for task in graph.values()
+                        for name in ("func", "args")
+                    ),
                     *(repr(one) + one.expr.tree_repr() + str(one.__dask_keys__()) for one in (frame, failing)),
                     *map(str, (dask.get_worker_logs(), dask.get_scheduler_logs())),
                 ]
