@@ -20,7 +20,7 @@ from kafkalab.progress import progress
 from kafkalab.rows import Names
 from kafkalab.scan import LOST
 from kafkalab.task import FrameKind, Outcome, Task, elsewhere
-from kafkalab.workers import ExecutorName, Processes, Workers, check_count, opened
+from kafkalab.workers import ExecutorName, Processes, Workers, check_count, goes_elsewhere, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -76,7 +76,9 @@ def map_parts(scan: Scan, func: Callable[[Any], Any], options: MapOptions, proce
     parts = ranges if options.chunk_records is None else Pieces(ranges, int(options.chunk_records))
     for lost in scan.plan.lost:
         warnings.warn(f"retention has removed {lost}; the map is of the rest", DataLossWarning, stacklevel=3)
-    run = _Run(Task(PartReader(scan), func, options.frame), options)
+    task = Task(PartReader(scan), func, options.frame)
+    # Whatever cannot travel is refused before a process is started for it.
+    run = _Run(task, options, _sealed(task) if goes_elsewhere(options.executor) else None)
     with (
         opened(options.executor, options.workers, processes) as workers,
         progress(scan.plan.span, scan.plan.topic, shown=options.progress) as advance,
@@ -87,6 +89,12 @@ def map_parts(scan: Scan, func: Callable[[Any], Any], options: MapOptions, proce
     if run.failures and options.on_error == "raise":
         raise run.failed()
     return _told(run, scan, options)
+
+
+def _sealed(task: Task) -> Sealed:
+    task.reader.check_travels()
+    check_travels(task.func)
+    return Sealed(task)
 
 
 def _told(run: _Run, scan: Scan, options: MapOptions) -> Any:
@@ -114,6 +122,7 @@ class _Run:
 
     task: Task
     options: MapOptions
+    sealed: Sealed | None
     parts: dict[int, OffsetRange] = field(default_factory=dict)
     values: dict[int, Any] = field(default_factory=dict)
     receipts: dict[int, Receipt] = field(default_factory=dict)
@@ -127,7 +136,7 @@ class _Run:
     def through(self, parts: Iterable[OffsetRange], workers: Workers, advance: Callable[[int], object]) -> None:
         """Hand out parts, as many at a time as there is room for, and take what comes back."""
         stop = Stop()
-        submit = self._submitter(workers, stop)
+        submit = self._submitter(workers.executor, stop)
         left = enumerate(parts)
         out: dict[Future[Any], int] = {}
         try:
@@ -139,7 +148,7 @@ class _Run:
                     return
                 for future in wait(out, return_when=FIRST_COMPLETED).done:
                     number = out.pop(future)
-                    self._take(number, future, remote=workers.remote)
+                    self._take(number, future)
                     advance(self.parts[number].span)
                 if self._over:
                     _cancel(out)
@@ -148,13 +157,10 @@ class _Run:
             _cancel(out)
             raise
 
-    def _submitter(self, workers: Workers, stop: Stop) -> Callable[[OffsetRange], Future[Any]]:
-        executor = workers.executor
-        if not workers.remote:
+    def _submitter(self, executor: Executor, stop: Stop) -> Callable[[OffsetRange], Future[Any]]:
+        sealed = self.sealed
+        if sealed is None:
             return lambda part: executor.submit(self.task, part, stop)
-        self.task.reader.check_travels()
-        check_travels(self.task.func)
-        sealed = Sealed(self.task)
         return lambda part: executor.submit(elsewhere, sealed, part)
 
     def _submit(self, submit: Callable[[OffsetRange], Future[Any]], number: int, out: dict[Future[Any], int]) -> None:
@@ -180,14 +186,14 @@ class _Run:
         waiting = len(self.values) if self.options.reduce else 0
         return max(0, min(depth - out, _MOST_AHEAD * depth - out - waiting))
 
-    def _take(self, number: int, future: Future[Any], *, remote: bool) -> None:
+    def _take(self, number: int, future: Future[Any]) -> None:
         error = future.exception()
         if error is not None:
             self._fail(number, Outcome(error=error, doing="the executor"))
             return
-        outcome: Outcome = future.result().open() if remote else future.result()
+        outcome: Outcome = future.result().open() if self.sealed else future.result()
         self.names.add(outcome.names)
-        if remote:  # its warnings were shown, if at all, by the other process
+        if self.sealed:  # its warnings were shown, if at all, by the other process
             for note in outcome.receipt.notes:
                 if note.startswith(LOST):
                     warnings.warn(note, DataLossWarning, stacklevel=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
@@ -24,14 +24,13 @@ _LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """An executor, how many calls it is to be handed at a time, and whether these go to another process.
+    """An executor, and how many calls it is to be handed at a time.
 
     An executor of ours gets twice as many calls as it works on, so that none of its workers waits for the next.
     """
 
     executor: Executor
     depth: int
-    remote: bool
 
 
 class Processes:
@@ -104,6 +103,25 @@ def check_count(name: str, count: object) -> None:
         raise ArgumentError(f"{name} is a number from 1 on, not {count!r}")
 
 
+def goes_elsewhere(executor: str | Executor) -> bool:
+    """Return whether what is called has to be pickled: only threads are known to be in this process.
+
+    Raises
+    ------
+    ArgumentError
+        The executor forks.
+    """
+    if not isinstance(executor, Executor):
+        return executor == "process"
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise ArgumentError(
+            "this executor forks, which a Kafka client does not survive: "
+            "ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')), or executor='process'"
+        )
+    return not isinstance(executor, ThreadPoolExecutor)
+
+
 @contextmanager
 def opened(executor: str | Executor, workers: int | None, processes: Processes) -> Iterator[Workers]:
     """Open what was asked for, and close it if it is ours.
@@ -111,21 +129,19 @@ def opened(executor: str | Executor, workers: int | None, processes: Processes) 
     Raises
     ------
     ArgumentError
-        There is no such executor, the number makes no sense, or the executor forks.
+        There is no such executor.
     """
     count = int(workers or _cores())
     if isinstance(executor, Executor):
-        _refuse_forks(executor)
-        remote = not isinstance(executor, ThreadPoolExecutor)
-        yield Workers(executor, int(workers or 2 * _size(executor)), remote)
+        yield Workers(executor, int(workers or 2 * _size(executor)))
     elif executor == "thread":
         with ThreadPoolExecutor(count, thread_name_prefix="kafkalab-map") as pool:
-            yield Workers(pool, 2 * count, remote=False)
+            yield Workers(pool, 2 * count)
     elif executor == "process":
         with processes.leased(count) as pool:
-            yield Workers(pool, 2 * count, remote=True)
+            yield Workers(pool, 2 * count)
     elif executor == "sync":
-        yield Workers(_Here(), 1, remote=False)
+        yield Workers(_Here(), 1)
     else:
         message = f"executor is 'thread', 'process', 'sync' or a concurrent.futures.Executor, not {executor!r}"
         raise ArgumentError(message)
@@ -151,12 +167,3 @@ def _size(executor: Executor) -> int:
     if client is not None and hasattr(client, "nthreads"):
         return sum(client.nthreads().values()) or 1
     return getattr(executor, "_max_workers", None) or _cores()
-
-
-def _refuse_forks(executor: Executor) -> None:
-    context = getattr(executor, "_mp_context", None)
-    if isinstance(executor, ProcessPoolExecutor) and context and context.get_start_method() == "fork":
-        raise ArgumentError(
-            "this executor forks, which a Kafka client does not survive: "
-            "ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')), or executor='process'"
-        )

@@ -10,7 +10,6 @@ pytestmark = pytest.mark.timeout(60)  # a fresh interpreter loads pandas and pya
 
 HEAVY = [
     "IPython",
-    "cloudpickle",
     "dask",
     "distributed",
     "duckdb",

@@ -143,6 +143,13 @@ class TestProcesses:
             assert one & two
         wait_until(lambda: not any(alive(pid) for pid in one | two))
 
+    @pytest.mark.parametrize("engine", ["arrow", "librdkafka"])
+    def test_read_with_the_engine_of_the_lab(self, kafka: ApacheKafka, hot: Log, engine: Any) -> None:
+        with kl.connect(kafka.bootstrap_servers, engine=engine) as lab:
+            counts = lab.map_partitions(hot.topic, len, executor="process", workers=1)
+        assert counts["result"].tolist() == [200, HOT, 0]
+        assert kl.receipt(counts).engine == engine
+
     def test_that_die_are_an_error_and_are_replaced(self, lab: kl.Lab, hot: Log) -> None:
         def dies(part: pd.DataFrame) -> int:
             if len(part) == HOT:
