@@ -27,7 +27,7 @@ lab: $(INSTALLED) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(SUDO),,--allow-root)
 
 .PHONY: test
-test: $(INSTALLED) .venv/.libpython $(if $(wildcard tests/browser),browser) ## run every test but the soak, with coverage
+test: $(INSTALLED) .venv/.libpython rivals $(if $(wildcard tests/browser),browser) ## run every test but the soak, with coverage
 	$(cargo-env) cargo test $(CARGO)
 	$(BIN)/python -m pytest --hypothesis-profile=ci --cov --cov-report=term --cov-fail-under=90
 
@@ -90,7 +90,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 $(INSTALLED): $(BIN)/python pyproject.toml rust/Cargo.toml rust/Cargo.lock $(shell find rust/src -name '*.rs')
-	$(BIN)/python -m pip install --quiet --editable ".[broker,lab]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[broker,dask,lab,process]" --group dev
 	@touch $@
 
 $(BIN)/cargo-fuzz:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import time
 import warnings
 from collections import Counter
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -17,35 +16,43 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab import export as files
+from kafkalab.dask_frame import to_dask
 from kafkalab.decode.json import unify
 from kafkalab.errors import ArgumentError, DataLossWarning, did_you_mean
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
 from kafkalab.model import OffsetRange, PartitionReceipt, Receipt
-from kafkalab.parallel import combine, run_all
+from kafkalab.parallel import MapOptions, map_parts
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
 from kafkalab.rows import Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.tail import Tail
+from kafkalab.workers import Processes, check_count
 
 if TYPE_CHECKING:
+    import concurrent.futures
     import os
     from collections.abc import Callable, Iterable, Sequence
 
+    import dask.dataframe as dd
+
     from kafkalab.cluster import Metadata
-    from kafkalab.fetch.base import Fetched, Fetcher, Stop
+    from kafkalab.fetch.base import Fetched, Fetcher
     from kafkalab.frame import DtypeBackend
     from kafkalab.model import IsolationLevel, TopicInfo
-    from kafkalab.parallel import Executor
+    from kafkalab.parallel import OnFailure, Ordering
     from kafkalab.plan import OnDataLoss
     from kafkalab.positions import Position
     from kafkalab.rows import OnError
+    from kafkalab.task import FrameKind
+    from kafkalab.workers import ExecutorName
 
 _MOST_ROWS = 1_000_000
 _MOST_BYTES = 1 << 30
 _WINDOW_GROWTH = 4
 _NO_END = 2**63 - 1
+_SAMPLED = 1000
 
 
 class Reading(TypedDict, total=False):
@@ -94,7 +101,8 @@ class Lab:
         self.metadata = metadata
         self.fetcher = fetcher
         self._partial: Collected | None = None
-        self._on_close: list[Callable[[], object]] = []
+        self._processes = Processes()
+        self._on_close: list[Callable[[], object]] = [self._processes.close]
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -382,26 +390,8 @@ class Lab:
             message = f"sample takes no {name}: a sample of n records is drawn from all that are visible"
             raise ArgumentError(message)
         scan = self._few(topic, start, n, reading, end=end)
-        plan = scan.plan
-        sampler = Sampler(plan, self.fetcher, scan.fetch_options, FetchControl(), np.random.default_rng(seed))
-        sampled = sampler.take(n)
-        lost = (*plan.lost, *sampled.lost)
-        for part in lost:
-            warnings.warn(f"retention has removed {part}; the sample is of the rest", DataLossWarning, stacklevel=2)
-        shaper = RowShaper(scan.row_options, plan.windows)
-        batches = [shaper.shape(step) for step in sampled.steps if step.arrow_batch.num_rows] or [shaper.empty()]
-        table = unify([pa.Table.from_batches([rows]) for rows in batches]).unify_dictionaries()
-        receipt = Receipt(
-            tuple(_sampled_part(step) for step in sampled.steps),
-            scan.fetch_options.isolation_level,
-            self.fetcher.name,
-            sampled.live,
-            (
-                f"a sample of {table.num_rows} records",
-                *(f"lost to retention: {part}" for part in lost),
-                *shaper.notes(topic),
-            ),
-        )
+        shaper = RowShaper(scan.row_options, scan.plan.windows)
+        table, receipt = self._sampled(scan, n, seed, shaper)
         return self._chosen(table, receipt, reading)
 
     def tail(self, topic: str, rows: int = 1000, *, start: Position = "latest", **reading: Unpack[Reading]) -> Tail:
@@ -432,12 +422,17 @@ class Lab:
     def map_partitions(
         self,
         topic: str,
-        func: Callable[[pd.DataFrame], Any],
+        func: Callable[[Any], Any],
         start: Position = "earliest",
         end: Position = "latest",
         *,
-        workers: int = 4,
-        executor: Executor = "thread",
+        workers: int | None = None,
+        executor: ExecutorName | concurrent.futures.Executor = "thread",
+        chunk_records: int | None = None,
+        ordering: Ordering = "partition",
+        frame: FrameKind = "pandas",
+        on_error: OnFailure = "raise",
+        reduce: Callable[[Any, Any], Any] | None = None,
         **reading: Unpack[Reading],
     ) -> Any:
         """Call a function with each partition as a frame, several at a time; each worker reads its own.
@@ -449,33 +444,110 @@ class Lab:
         func : callable
             Takes a frame. What it returns is put together: frames one after the other, Series and scalars as a frame by
             partition, anything else as a list.
-        workers : int
-            How many at a time: memory holds that many partitions.
-        executor : {"thread", "sync"}
-            Threads, or one after the other in this thread.
+        workers : int, optional
+            How many at a time: memory holds that many partitions, or chunks. By default as many as there are cores; of
+            an executor of your own, twice as many as it says that it has.
+        executor : {"thread", "process", "sync"} or concurrent.futures.Executor
+            Threads, which share one core while they run Python; processes, which do not, and which functions and
+            results have to be pickled for (``pip install "kafkalab[process]"``); one after the other in this thread; or
+            an executor of your own, such as Dask's ``client.get_executor()``.
+        chunk_records : int, optional
+            Call the function with pieces of at most so many offsets instead of whole partitions, so that all workers
+            share a partition that is larger than the others.
+        ordering : {"partition", "unordered"}
+            Whether results come by partition and offset, or as they are done.
+        frame : {"pandas", "arrow"}
+            What the function gets: a `pandas.DataFrame`, or a `pyarrow.Table`.
+        on_error : {"raise", "skip", "collect"}
+            What becomes of a part that fails: an error, once the parts that have begun are done; a warning; or return
+            two things, what there is, and a list of the errors.
+        reduce : callable, optional
+            Takes what there is and the next result and returns what there is then. It is called here, as results come,
+            and what it returned last is returned, so that memory need not hold all of them.
 
         Raises
         ------
         MapError
-            A call failed. The error has the partition, and the finished parts in ``results``.
+            A part failed. The error tells partition and offsets, and has the finished parts in ``results``.
+        ArgumentError
+            The function holds on to something that cannot go to another process; it says what.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> cluster = kl.MemoryCluster({"orders": 2})
+        >>> cluster.append("orders", b"a", b"b", b"c")
+        >>> lab = kl.Lab(cluster, cluster)
+        >>> lab.map_partitions("orders", len)
+                   result
+        partition
+        0               3
+        1               0
+        >>> lab.map_partitions("orders", len, chunk_records=2, reduce=max)
+        2
         """
-        reading["progress"] = False
+        options = MapOptions(
+            workers, executor, chunk_records, ordering, frame, on_error, reduce, reading.pop("progress", True)
+        )
         scan = self._scan(topic, start, end, Limits(seconds=reading.pop("timeout", None)), reading)
+        return map_parts(scan, func, options, self._processes)
 
-        scan.names = Names()
+    def to_dask(
+        self,
+        topic: str,
+        start: Position = "earliest",
+        end: Position = "latest",
+        *,
+        chunk_records: int = 100_000,
+        schema: pa.Schema | None = None,
+        dtype_backend: Literal["pyarrow"] | None = None,
+        **reading: Unpack[Reading],
+    ) -> dd.DataFrame:
+        """Return a range of a topic as a Dask DataFrame, whose partitions are read by whichever worker needs them.
 
-        def task(part: OffsetRange, stop: Stop) -> Any:
-            collected = Collected(replace(scan, plan=scan.plan.with_ranges([part])))
-            collected.run(stop)
-            receipt = collected.scan.receipt or Receipt(())
-            if stop.is_set():
-                raise concurrent.futures.CancelledError
-            warn_if_short(receipt, "")
-            return func(to_frame(collected.table(), receipt))
+        Parameters
+        ----------
+        topic, start, end, **reading
+            As in `read`, without ``timeout``; there is no limit. The end is fixed at once. ``where``, ``columns``
+            and the columns that Dask finds it needs are the workers' business.
+        chunk_records : int
+            Most offsets in a partition.
+        schema : pyarrow.Schema, optional
+            The columns of every partition. By default those of the record, and the fields that a sample of a thousand
+            records has; a record with others is an error when it is read.
+        dtype_backend : {"pyarrow"}, optional
+            As in `pandas.read_csv`. By default types are those of `read`, but for whole numbers and truth values of
+            fields: these are pandas' nullable ones, as a type must not depend on whether a partition has nulls.
 
-        results = run_all(task, list(scan.plan.ranges), workers, executor)
-        scan.names.check(scan.row_options)
-        return combine(results)
+        Returns
+        -------
+        dask.dataframe.DataFrame
+            Nothing but the sample is read yet. Needs ``pip install "kafkalab[dask]"``, and kafkalab on the workers. A
+            partition that cannot be read whole is an error.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> cluster = kl.MemoryCluster({"orders": 2})
+        >>> cluster.append("orders", b'{"amount": 5}', b'{"amount": 7}', b'{"amount": 1}')
+        >>> frame = kl.Lab(cluster, cluster).to_dask("orders", value="json", chunk_records=2)
+        >>> frame.npartitions
+        3
+        >>> int(frame["amount"].sum().compute(scheduler="sync"))
+        13
+        """
+        check_count("chunk_records", chunk_records)
+        if dtype_backend not in (None, "pyarrow"):
+            message = f"dtype_backend is 'pyarrow' or None, not {dtype_backend!r}"
+            raise ArgumentError(message)
+        if "timeout" in reading:
+            message = "to_dask takes no timeout: a partition is read whole, or is an error"
+            raise ArgumentError(message)
+        scan = self._scan(topic, start, end, Limits(), reading)
+        for lost in scan.plan.lost:
+            warnings.warn(f"retention has removed {lost}; the frame is of the rest", DataLossWarning, stacklevel=2)
+        scan, found = self._typed(scan, schema)
+        return to_dask(scan, found, int(chunk_records), dtype_backend)
 
     def export(
         self,
@@ -578,6 +650,43 @@ class Lab:
         return replace(
             scan, row_options=replace(scan.row_options, headers=scan.row_options.wants_headers, columns=None)
         )
+
+    def _sampled(self, scan: Scan, n: int, seed: int | None, shaper: RowShaper) -> tuple[pa.Table, Receipt]:
+        plan = scan.plan
+        sampler = Sampler(plan, self.fetcher, scan.fetch_options, FetchControl(), np.random.default_rng(seed))
+        sampled = sampler.take(n)
+        lost = (*plan.lost, *sampled.lost)
+        for part in lost:
+            warnings.warn(f"retention has removed {part}; the sample is of the rest", DataLossWarning, stacklevel=3)
+        batches = [shaper.shape(step) for step in sampled.steps if step.arrow_batch.num_rows] or [shaper.empty()]
+        table = unify([pa.Table.from_batches([rows]) for rows in batches]).unify_dictionaries()
+        receipt = Receipt(
+            tuple(_sampled_part(step) for step in sampled.steps),
+            scan.fetch_options.isolation_level,
+            self.fetcher.name,
+            sampled.live,
+            (
+                f"a sample of {table.num_rows} records",
+                *(f"lost to retention: {part}" for part in lost),
+                *shaper.notes(plan.topic),
+            ),
+        )
+        return table, receipt
+
+    def _typed(self, scan: Scan, schema: pa.Schema | None) -> tuple[Scan, pa.Schema]:
+        """Return a scan all of whose parts have the same columns, and these: given, known, or seen in a sample."""
+        options = scan.row_options
+        if schema is not None:
+            return replace(scan, row_options=replace(options, columns=schema.names)), schema
+        if not options.has_fields:
+            return scan, RowShaper(options).empty().schema
+        shaper = RowShaper(replace(options, columns=None, where=None), scan.plan.windows)
+        table, _ = self._sampled(scan, _SAMPLED, 0, shaper)
+        if table.num_rows:
+            options.check_columns(table.column_names)
+        names = [name for name in options.columns or table.column_names if name in table.column_names]
+        formats = {source: shaper.found.get(source, getattr(options, source)) for source in ("key", "value")}
+        return replace(scan, row_options=replace(options, **formats)), table.select(names).schema
 
     def _outer(self, scan: Scan, n: int, *, at_end: bool = False) -> tuple[pa.Table, Receipt]:
         """Read the first or last n rows of each range, in ever larger windows until they are found."""

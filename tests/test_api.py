@@ -3,6 +3,7 @@
 import datetime as dt
 import inspect
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,32 @@ def test_settings_are_typed(tmp_path: Path) -> None:
     assert config == {"fetch.min.bytes": 131_072}
     assert notes
     assert len(table) == len(settings.values())
+
+
+def test_working_in_parallel_is_typed(lab: kl.Lab) -> None:
+    total: int = lab.map_partitions(
+        "orders",
+        lambda table: table.num_rows,
+        "earliest",
+        end="latest",
+        executor="sync",
+        chunk_records=1,
+        ordering="unordered",
+        frame="arrow",
+        on_error="raise",
+        reduce=lambda one, other: one + other,
+        progress=False,
+    )
+    assert total == 2
+    with ThreadPoolExecutor(1) as pool:
+        _, errors = lab.map_partitions("orders", len, executor=pool, on_error="collect")
+    assert errors == []
+    frame = lab.to_dask("orders", value="json", chunk_records=1, dtype_backend="pyarrow", columns=["amount"])
+    assert frame.npartitions == 3
+    with pytest.raises(kl.MapError) as caught:
+        lab.map_partitions("orders", lambda part: part["absent"], executor="sync")
+    failed: list[kl.OffsetRange] = caught.value.failed
+    assert failed == [kl.OffsetRange("orders", 0, 0, 2)]
 
 
 def test_errors_are_caught_by_their_kind_or_the_built_in(lab: kl.Lab) -> None:
