@@ -18,9 +18,11 @@ import pyarrow.compute as pc
 
 from kafkalab import export as files
 from kafkalab.decode.json import unify
-from kafkalab.errors import ArgumentError, DataLossWarning, did_you_mean
+from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did_you_mean
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
+from kafkalab.keyed import Chosen, NewestOfEach, OfKey, as_stored, homes
+from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import combine, run_all
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
@@ -31,13 +33,15 @@ from kafkalab.tail import Tail
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kafkalab.cluster import Metadata
     from kafkalab.fetch.base import Fetched, Fetcher, Stop
     from kafkalab.frame import DtypeBackend
+    from kafkalab.keyed import Chooser, Tombstones
     from kafkalab.model import IsolationLevel, TopicInfo
     from kafkalab.parallel import Executor
+    from kafkalab.partitioner import Partitioner
     from kafkalab.plan import OnDataLoss
     from kafkalab.positions import Position
     from kafkalab.rows import OnError
@@ -48,11 +52,10 @@ _WINDOW_GROWTH = 4
 _NO_END = 2**63 - 1
 
 
-class Reading(TypedDict, total=False):
+class Found(TypedDict, total=False):
     """What every reading verb takes beside its own arguments; `Lab.read` says what each means."""
 
     partitions: Sequence[int] | int | None
-    key: str
     value: str
     headers: bool
     columns: Sequence[str] | None
@@ -62,6 +65,12 @@ class Reading(TypedDict, total=False):
     on_data_loss: OnDataLoss
     timeout: float | None
     progress: bool
+
+
+class Reading(Found, total=False):
+    """The same, for verbs to which a key is a column like another."""
+
+    key: str
 
 
 _REQUEST = ("partitions", "isolation_level", "on_data_loss")
@@ -93,7 +102,7 @@ class Lab:
     def __init__(self, metadata: Metadata, fetcher: Fetcher) -> None:
         self.metadata = metadata
         self.fetcher = fetcher
-        self._partial: Collected | None = None
+        self._partial: Collected | Chosen | None = None
         self._on_close: list[Callable[[], object]] = []
 
     def __repr__(self) -> str:
@@ -158,8 +167,9 @@ class Lab:
         pandas.DataFrame
             A row a partition: ``leader``, ``replicas``, ``in_sync_replicas``, ``log_start_offset``,
             ``last_stable_offset``, ``high_watermark``, ``span`` (offsets from start to end, not a count of records),
-            ``first_timestamp`` and ``last_timestamp`` (of the first record, and the greatest; NaT where the broker has
-            no time index), and for a group ``committed_offset`` and ``committed_lag``.
+            ``first_timestamp`` and ``last_timestamp`` (of the first record, and the greatest, as the broker's index has
+            them: with records of aborted transactions and the markers of all; NaT where it has no index), and for a
+            group ``committed_offset`` and ``committed_lag``.
         """
         info = self.metadata.topic(topic)
         partitions = [part.partition for part in info.partitions]
@@ -313,7 +323,8 @@ class Lab:
             Nothing is read until it is iterated.
         """
         reading.setdefault("progress", False)
-        return self._scan(topic, start, end, Limits(rows=limit, seconds=reading.pop("timeout", None)), reading)
+        limits = Limits(rows=limit, seconds=reading.pop("timeout", None))
+        return self._scan(topic, start, end, limits, reading, own=("limit",))
 
     def head(self, topic: str, n: int = 5, *, start: Position = "earliest", **reading: Unpack[Reading]) -> pd.DataFrame:
         """Return the first ``n`` records of a topic by timestamp.
@@ -403,6 +414,99 @@ class Lab:
             ),
         )
         return self._chosen(table, receipt, reading)
+
+    def find(
+        self,
+        topic: str,
+        key: str | bytes | int | None,
+        start: Position = "earliest",
+        end: Position = "latest",
+        *,
+        key_format: str | None = None,
+        partitioner: Partitioner | None = "auto",
+        **reading: Unpack[Found],
+    ) -> pd.DataFrame:
+        """Return the records of one key, reading only the partition that producers put it in.
+
+        Parameters
+        ----------
+        topic, start, end, **reading
+            As in `read`, without ``key``; there is no limit, and formats are found by looking.
+        key : str, bytes, int or None
+            Compared byte by byte with what is stored; text is UTF-8. None finds records without a key.
+        key_format : {"int8", "int16", "int32", "int64"}, optional
+            How an int is stored, big-endian: ``"int32"`` by Java's ``IntegerSerializer``, ``"int64"`` by its
+            ``LongSerializer``.
+        partitioner : {"auto", "murmur2", "consistent", "fnv1a"}, optional
+            Java's default (``murmur2_random`` to librdkafka), librdkafka's own (``consistent_random``), or sarama's. By
+            default the one that has put a sample of the keys where they lie, or all partitions where none has. None
+            reads all: for topics that had fewer partitions once, or producers that choose by themselves.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As from `read`. The receipt's notes tell which partitions were read, and why.
+
+        Warns
+        -----
+        KafkalabWarning
+            Nothing was found, and not all partitions were read.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> cluster = kl.MemoryCluster({"orders": 1})
+        >>> cluster.append("orders", kl.MemoryRecord(b"paid", key=b"u42"), kl.MemoryRecord(b"new", key=b"u7"))
+        >>> kl.Lab(cluster, cluster).find("orders", "u42", columns=["offset", "key", "value"])
+           offset  key value
+        0       0  u42  paid
+        """
+        stored = as_stored(key, key_format)
+        scan = self._few(topic, start, 0, {"key": "auto", **reading}, end=end)
+        ranges, note = homes(scan, stored, partitioner)
+        plan = scan.plan.with_ranges(ranges)
+        frame = self._choose(
+            replace(scan, plan=plan), {part: OfKey(stored) for part in ranges}, reading, lambda: [note]
+        )
+        if frame.empty and len(ranges) < len(scan.plan.ranges):
+            warnings.warn(f"no record of the range has the key {key!r}: {note}", KafkalabWarning, stacklevel=2)
+        return frame
+
+    def compacted(
+        self, topic: str, as_of: Position = "latest", *, tombstones: Tombstones = "apply", **reading: Unpack[Reading]
+    ) -> pd.DataFrame:
+        """Return the newest record of each key, as compaction would leave it, whether the topic is compacted or not.
+
+        Memory holds the newest record of each key, and at most as many again.
+
+        Parameters
+        ----------
+        topic, **reading
+            As in `read`; there is no limit, and formats are found by looking. ``where`` filters what is left.
+        as_of : Position
+            As it was then: a time, an offset by partition, whatever `read` takes for its end.
+        tombstones : {"apply", "keep"}
+            A key whose newest value is null has no row, or is kept with the null.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As from `read`. A partition is compacted by itself, by offsets; should partitions share keys, the receipt's
+            notes say so. Records without a key are left out, and counted there.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> cluster = kl.MemoryCluster({"users": 1})
+        >>> pairs = [(b"ann", b"Oslo"), (b"bob", b"Graz"), (b"ann", b"Lyon"), (b"bob", None)]
+        >>> cluster.append("users", *(kl.MemoryRecord(value, key=key) for key, value in pairs))
+        >>> kl.Lab(cluster, cluster).compacted("users", columns=["offset", "key", "value"])
+           offset  key value
+        0       2  ann  Lyon
+        """
+        scan = self._few(topic, "earliest", 0, reading, end=as_of)
+        newest = {part: NewestOfEach(tombstones) for part in scan.plan.ranges}
+        return self._choose(scan, newest, reading, lambda: newest_notes(newest.values()))
 
     def tail(self, topic: str, rows: int = 1000, *, start: Position = "latest", **reading: Unpack[Reading]) -> Tail:
         """Follow a topic: keep its newest rows in a table that fills as records are written.
@@ -551,10 +655,12 @@ class Lab:
         reading: Reading,
         *,
         follow: bool = False,
+        own: Iterable[str] = (),
     ) -> Scan:
-        unknown = reading.keys() - Reading.__annotations__.keys()
-        for name in sorted(unknown):
-            message = f"there is no option {name!r}: {did_you_mean(name, Reading.__annotations__)}"
+        """Return the scan that a verb needs; ``own`` are options that the verb has beside those of all."""
+        known = Reading.__annotations__.keys()
+        for name in sorted(reading.keys() - known):
+            message = f"there is no option {name!r}: {did_you_mean(name, known | set(own))}"
             raise TypeError(message)
         given: dict[str, Any] = {**reading}
         row_options = RowOptions(**{name: given[name] for name in _ROWS if name in given})
@@ -611,8 +717,26 @@ class Lab:
             raise
         return collected.table(), scan.receipt or Receipt(())
 
+    def _choose(
+        self,
+        scan: Scan,
+        choosers: Mapping[OffsetRange, Chooser],
+        reading: Reading | Found,
+        notes: Callable[[], Iterable[str]],
+    ) -> pd.DataFrame:
+        """Return the rows that choosers keep of a scan of a few records."""
+        chosen = Chosen(scan, scan.row_options, choosers)
+        try:
+            chosen.run()
+            table, receipt = chosen.table(), chosen.receipt()
+        except BaseException:
+            self._partial = chosen
+            raise
+        warn_if_short(receipt, "")
+        return self._chosen(table, replace(receipt, notes=(*receipt.notes, *notes())), reading)
+
     @staticmethod
-    def _chosen(table: pa.Table, receipt: Receipt, reading: Reading) -> pd.DataFrame:
+    def _chosen(table: pa.Table, receipt: Receipt, reading: Reading | Found) -> pd.DataFrame:
         """Return the frame of a few rows, with the columns that were asked for."""
         receipt = replace(receipt, partitions=tuple(_with_rows(part, table) for part in receipt.partitions))
         if "errors" not in reading and table["_error"].null_count == table.num_rows:
