@@ -8,7 +8,6 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 from numbers import Integral
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import numpy as np
@@ -16,9 +15,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kafkalab import export as files
 from kafkalab.decode.json import unify
 from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did_you_mean
+from kafkalab.export.begin import begin
+from kafkalab.export.folder import Folder
+from kafkalab.export.formats import file_format
+from kafkalab.export.write import Export
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
 from kafkalab.keyed import Chosen, NewestOfEach, OfKey, as_stored, homes
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kafkalab.cluster import Metadata
+    from kafkalab.export.formats import Format
     from kafkalab.fetch.base import Fetched, Fetcher, Stop
     from kafkalab.frame import DtypeBackend
     from kafkalab.keyed import Chooser, Tombstones
@@ -50,6 +53,7 @@ _MOST_ROWS = 1_000_000
 _MOST_BYTES = 1 << 30
 _WINDOW_GROWTH = 4
 _NO_END = 2**63 - 1
+_FILE_BYTES = 512 << 20
 
 
 class Found(TypedDict, total=False):
@@ -588,20 +592,40 @@ class Lab:
         start: Position = "earliest",
         end: Position = "latest",
         *,
-        format: files.Format = "parquet",
+        format: Format = "parquet",
+        resume: bool = False,
+        overwrite: bool = False,
+        max_file_bytes: int = _FILE_BYTES,
+        escape_formulas: bool = False,
+        filesystem: pa.fs.FileSystem | None = None,
         **reading: Unpack[Reading],
     ) -> pd.DataFrame:
-        """Write a range of a topic to files, one for each partition, in bounded memory.
+        """Write a range of a topic to files, one or more for each partition, in bounded memory.
+
+        A file is written under another name, synced and then renamed, so one that has its name is whole. The files are
+        listed in ``<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again.
 
         Parameters
         ----------
         topic, start, end, **reading
             As in `read`; there is no limit.
-        folder : path
-            Where to; made if it is not there. A file's name tells its range: ``orders+3+100-250.parquet``.
+        folder : path or URL
+            Where to; made if it is not there. URLs are pyarrow's: ``s3://bucket/out``, ``gs://``, ``file://``. A file's
+            name tells its range: ``orders+3+100-250.parquet``.
         format : {"parquet", "csv", "jsonl", "feather"}
             CSV and JSON lines have no bytes: keys and values must be UTF-8 or decoded. CSV has no nested values either:
-            these become JSON text.
+            these become JSON text. NaN is null in JSON.
+        resume : bool
+            Go on with an export into this folder that was cut off, however it was, to the end that it was to reach.
+            Where none was, write only offsets that are not there yet.
+        overwrite : bool
+            Replace files that have some of the same offsets, once the new ones are whole.
+        max_file_bytes : int
+            Begin another file when one holds that much, in Arrow's memory.
+        escape_formulas : bool
+            For CSV: put a ``'`` before text that spreadsheets would run.
+        filesystem : pyarrow.fs.FileSystem, optional
+            What has the folder, where a URL does not say.
 
         Returns
         -------
@@ -611,15 +635,23 @@ class Lab:
         Raises
         ------
         ExportError
-            A file cannot be written; those written before are whole.
+            A file cannot be written, or the folder has some of the offsets already. Files that are there are whole.
         """
-        files.check_format(format)
-        scan = self._scan(topic, start, end, Limits(seconds=reading.pop("timeout", None)), reading)
-        scan.names = Names()
-        parts = (replace(scan, plan=scan.plan.with_ranges([part])) for part in scan.plan.ranges if part.span)
-        written = files.as_frame(list(files.export(parts, Path(folder), format)))
+        made = file_format(format, escape_formulas=escape_formulas)
+        if max_file_bytes < 1:
+            message = f"max_file_bytes is a number from 1 on, not {max_file_bytes!r}"
+            raise ArgumentError(message)
+        own = ("resume", "overwrite", "max_file_bytes", "escape_formulas", "filesystem", "format")
+        limits = Limits(seconds=reading.pop("timeout", None))
+        scan = self._scan(topic, start, end, limits, reading, own=own)
+        where = Folder.at(folder, filesystem)
+        manifest = begin(scan, where, format_name=format, resume=resume, overwrite=overwrite)
+        fields = [name for file in manifest.own for name in file.schema.names]
+        scan.names = Names(dict.fromkeys(fields))
+        export = Export(scan, where, format, made, max_file_bytes, manifest)
+        export.run()
         scan.names.check(scan.row_options)
-        return written
+        return export.frame()
 
     @property
     def partial(self) -> pd.DataFrame:
