@@ -312,6 +312,7 @@ class Lab:
         end: Position = "latest",
         *,
         limit: int | None = None,
+        follow: bool = False,
         **reading: Unpack[Reading],
     ) -> Scan:
         """Return a range of a topic as a stream of Arrow record batches, to go through or to hand to polars or duckdb.
@@ -320,6 +321,8 @@ class Lab:
         ----------
         topic, start, end, limit, **reading
             As in `read`; there is no limit by default.
+        follow : bool
+            Whether to go on with what is written later, for ever, whatever ``end`` is.
 
         Returns
         -------
@@ -328,7 +331,7 @@ class Lab:
         """
         reading.setdefault("progress", False)
         limits = Limits(rows=limit, seconds=reading.pop("timeout", None))
-        return self._scan(topic, start, end, limits, reading, own=("limit",))
+        return self._scan(topic, start, end, limits, reading, follow=follow, own=("limit", "follow"))
 
     def head(self, topic: str, n: int = 5, *, start: Position = "earliest", **reading: Unpack[Reading]) -> pd.DataFrame:
         """Return the first ``n`` records of a topic by timestamp.

@@ -143,7 +143,7 @@ def _flat(table: pa.Table) -> pa.Table:
     table = _readable(table)
     for number, column in enumerate(table.schema):
         if pa.types.is_nested(column.type):
-            cells = [None if value is None else _json(value) for value in table[column.name].to_pylist()]
+            cells = [None if value is None else as_json(value) for value in table[column.name].to_pylist()]
             table = table.set_column(number, column.name, pa.array(cells, pa.string()))
     return table
 
@@ -163,12 +163,12 @@ def _escaped(table: pa.Table) -> pa.Table:
     )
 
 
-def _json(value: object) -> str:
-    """Return JSON, which has no NaN and no infinity: these are null."""
+def as_json(value: object, *, ensure_ascii: bool = False) -> str:
+    """Return JSON, which has no NaN and no infinity: these are null; times and bytes are text."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_as_json)
+        return json.dumps(value, ensure_ascii=ensure_ascii, allow_nan=False, default=_as_text)
     except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_as_json)
+        return json.dumps(_finite(value), ensure_ascii=ensure_ascii, allow_nan=False, default=_as_text)
 
 
 def _finite(value: Any) -> Any:
@@ -179,7 +179,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _as_json(value: object) -> str:
+def _as_text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
     return value.isoformat() if isinstance(value, datetime | date | time) else str(value)
 
 
@@ -195,7 +197,7 @@ class _JsonLines:
 
     def write_table(self, table: pa.Table) -> None:
         for rows in table.to_batches(max_chunksize=10_000):
-            self._file.write("".join(f"{_json(self._as_values(row))}\n" for row in rows.to_pylist()).encode())
+            self._file.write("".join(f"{as_json(self._as_values(row))}\n" for row in rows.to_pylist()).encode())
 
     def _as_values(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a row with the values that JSON texts stand for."""
