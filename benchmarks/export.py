@@ -1,7 +1,7 @@
 """How fast a topic becomes Parquet, beside pyarrow's own writing of the same rows, and how much memory that takes.
 
-``python -m benchmarks.export [RECORDS]`` starts a broker, fills a topic, and prints a table. Each measurement is made in
-a process of its own, one after the other, in turns.
+``python -m benchmarks.export [RECORDS]`` starts a broker, fills a topic, and prints a table. Each measurement is made
+in a process of its own, one after the other, in turns.
 """
 
 from __future__ import annotations
