@@ -606,7 +606,7 @@ class Lab:
         """Write a range of a topic to files, one or more for each partition, in bounded memory.
 
         A file is written under another name, synced and then renamed, so one that has its name is whole. The files are
-        listed in ``<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again.
+        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again.
 
         Parameters
         ----------

@@ -273,7 +273,7 @@ def test_a_path_that_cannot_be_written_is_an_export_error(tmp_path: Path) -> Non
     with pytest.raises(ExportError, match=r"cannot write .*orders\+0\+0-1.parquet: Is a directory; files that"):
         written(lab_of(b"v"), tmp_path, "parquet")
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["orders+0+0-1.parquet"]
-    assert not any(path.name.startswith(".orders+parquet+manifest") for path in tmp_path.iterdir())
+    assert not any(path.name.startswith("._orders+parquet+manifest") for path in tmp_path.iterdir())
 
 
 def test_a_full_disk_is_an_export_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

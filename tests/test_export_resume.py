@@ -229,7 +229,7 @@ def test_files_of_an_earlier_topic_are_not_gone_on_with(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"kafkalab": 1}', b'{"kafkalab": 99}'])
 def test_a_manifest_that_is_none_is_an_export_error(text: bytes, tmp_path: Path) -> None:
-    (tmp_path / f"{TOPIC}+parquet+manifest.json").write_bytes(text)
+    (tmp_path / f"_{TOPIC}+parquet+manifest.json").write_bytes(text)
     with pytest.raises(ExportError, match=r"is no manifest|is of version 99"):
         export(filled(), tmp_path)
 
@@ -271,6 +271,7 @@ def test_the_files_of_an_export_have_the_same_columns(
 ) -> None:
     monkeypatch.setattr(write, "_GROUP_ROWS", size)
     frame = export(growing(), tmp_path, format=file_format, value="json")
+    assert len(pyarrow.dataset.dataset(tmp_path, format=file_format).to_table()) == 12  # the folder as it is
     dataset = pyarrow.dataset.dataset(frame["path"].tolist(), format=file_format)
     assert dataset.to_table()["n"].to_pylist() == ["1", "2", "2.5", '"text"', "7", None] * 2
     assert {str(fragment.physical_schema.field("s").type) for fragment in dataset.get_fragments()} == {"string"}
@@ -362,10 +363,10 @@ def test_a_file_that_the_system_does_not_let_grow(file_format: str, tmp_path: Pa
 
 def test_the_manifest_is_json_that_people_can_read(tmp_path: Path) -> None:
     export(filled(1), tmp_path)
-    data = json.loads((tmp_path / f"{TOPIC}+parquet+manifest.json").read_text())
+    data = json.loads((tmp_path / f"_{TOPIC}+parquet+manifest.json").read_text())
     assert (data["topic"], data["pending"], data["reading"]["value"]) == (TOPIC, [], "text")
     assert [file["name"] for file in data["files"]] == ["orders+0+0-40.parquet"]
     assert data["files"][0]["receipt"]["partitions"][0]["records"] == COUNT
-    manifest = Manifest.load(Folder.at(tmp_path), f"{TOPIC}+parquet+manifest.json")
+    manifest = Manifest.load(Folder.at(tmp_path), f"_{TOPIC}+parquet+manifest.json")
     assert manifest is not None
     assert [file.rows for file in manifest.written] == [COUNT]

@@ -90,8 +90,8 @@ class WrittenFile:
 
 
 def manifest_name(topic: str, file_format: str) -> str:
-    """Return the name of the manifest of a topic's files of a format."""
-    return f"{topic}+{file_format}{SUFFIX}"
+    """Return the name of the manifest of a topic's files of a format; what reads a folder as a table skips it."""
+    return f"_{topic}+{file_format}{SUFFIX}"
 
 
 def aside(part: Part, file_format: str) -> str:
