@@ -30,6 +30,7 @@ from kafkalab.errors import (
     UnknownTopicError,
     UnsupportedError,
 )
+from kafkalab.export.load import load
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from kafkalab.frame import concat, receipt
 from kafkalab.lab import Lab
@@ -91,6 +92,7 @@ __all__ = [
     "connect",
     "demo",
     "field",
+    "load",
     "read_kafka",
     "receipt",
 ]

@@ -141,6 +141,18 @@ def test_mapping_and_exporting_are_typed(lab: kl.Lab, tmp_path: Path) -> None:
     assert sums["result"].tolist() == [12, 0]
     written: pd.DataFrame = lab.export("orders", tmp_path, format="csv", value="text", progress=False)
     assert written["rows"].tolist() == [2]
+    lab.export("orders", tmp_path / "more", resume=True, overwrite=False, max_file_bytes=1 << 20, progress=False)
+    loaded: pd.DataFrame = kl.load(tmp_path, dtype_backend="pyarrow")
+    assert len(loaded) == 2
+
+
+def test_keys_are_typed(lab: kl.Lab) -> None:
+    frames: list[pd.DataFrame] = [
+        lab.find("orders", "u1", partitioner=None),
+        lab.find("orders", b"u1", 0, "latest", partitioner="auto", value="json"),
+        lab.compacted("orders", "2027-01-01", tombstones="keep", key="text"),
+    ]
+    assert [len(frame) for frame in frames] == [1, 1, 1]
 
 
 def test_settings_are_typed(tmp_path: Path) -> None:
