@@ -72,3 +72,14 @@ def test_explore_warns_only_of_the_limit_it_sets(executed: Execute) -> None:
     ]
     assert len(warned) == 1
     assert "LimitWarning: the read stopped at limit=30,000" in warned[0]
+
+
+def test_consumer_group_shows_what_each_setting_changes(executed: Execute) -> None:
+    notebook = executed("03_consumer_group.ipynb")
+    assert len(list(outputs(notebook, "image/png"))) == 4
+    times = dict(line.rsplit(maxsplit=1) for line in shown(notebook, "last / last").splitlines()[:-1])
+    assert float(times["10 by key"]) > 6 > float(times["10 by partition"]) > 2
+    shares = shown(notebook, '" and ".join')
+    assert "first" in shares
+    assert "second" in shares
+    assert " and " not in shares
