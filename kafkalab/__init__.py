@@ -19,6 +19,8 @@ from kafkalab.errors import (
     DataLossWarning,
     DecodeError,
     ExportError,
+    GroupError,
+    HandlerError,
     KafkalabError,
     KafkalabWarning,
     LimitWarning,
@@ -33,6 +35,10 @@ from kafkalab.errors import (
 from kafkalab.export.load import load
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from kafkalab.frame import concat, receipt
+from kafkalab.group.consumer_group import ConsumerGroup
+from kafkalab.group.record import Record
+from kafkalab.group.session import Session
+from kafkalab.group.stats import GroupStats
 from kafkalab.lab import Lab
 from kafkalab.model import (
     IsolationLevel,
@@ -58,12 +64,16 @@ __all__ = [
     "Committed",
     "ConfigError",
     "ConnectionConfig",
+    "ConsumerGroup",
     "ConsumerSettings",
     "CorruptDataError",
     "DataLossError",
     "DataLossWarning",
     "DecodeError",
     "ExportError",
+    "GroupError",
+    "GroupStats",
+    "HandlerError",
     "IsolationLevel",
     "KafkalabError",
     "KafkalabWarning",
@@ -78,8 +88,10 @@ __all__ = [
     "PositionError",
     "ReadTimeoutError",
     "Receipt",
+    "Record",
     "Scan",
     "Secret",
+    "Session",
     "StopReason",
     "Tail",
     "TlsError",

@@ -12,8 +12,8 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from kafkalab.admin import NO_ANSWER, Admin
-from kafkalab.errors import ArgumentError, UnknownPartitionError, UnknownTopicError, UnsupportedError
-from kafkalab.model import PartitionInfo, TopicInfo, Watermarks
+from kafkalab.errors import ArgumentError, KafkalabError, UnknownPartitionError, UnknownTopicError, UnsupportedError
+from kafkalab.model import PartitionInfo, TopicInfo, TopicPartition, Watermarks
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
@@ -231,14 +231,48 @@ class Cluster:
         """Return a group's committed offset in every partition of a topic; None where it has none."""
         if not group_id:
             raise ArgumentError("group_id is empty: name a consumer group, see group_ids()")
-        partitions = [partition.partition for partition in self.topic(topic).partitions]
+        places = [TopicPartition(topic, partition.partition) for partition in self.topic(topic).partitions]
+        found = self.commits(group_id, places)
+        return {place.partition: found.get(place) for place in places}
+
+    def commits(self, group_id: str, places: Sequence[TopicPartition] | None = None) -> dict[TopicPartition, int]:
+        """Return a group's committed offsets in some partitions, or in all of the cluster, where it has any."""
         if not self._has_commits():
-            return dict.fromkeys(partitions)
-        asked = [KafkaTopicPartition(topic, partition) for partition in partitions]
-        answer = self._admin.ask(lambda seconds: self._committed(group_id, asked, seconds), topic=topic)
-        if (error := next((part.error for part in answer if part.error), None)) is not None:
-            raise translate(error, topic=topic)
-        return {part.partition: part.offset if part.offset >= 0 else None for part in answer}
+            return {}
+        if places is None:
+            known = self._admin.metadata().topics
+            places = [TopicPartition(name, partition) for name in known for partition in known[name].partitions]
+        asked = [KafkaTopicPartition(place.topic, place.partition) for place in places]
+        answer = self._admin.ask(lambda seconds: self._committed(group_id, asked, seconds))
+        _check_each(answer)
+        return {TopicPartition(part.topic, part.partition): part.offset for part in answer if part.offset >= 0}
+
+    def members(self, group_id: str) -> tuple[str, list[str]]:
+        """Return a group's state, and who is in it: client, member and host of each."""
+        self.connect()
+        futures = self._admin.client.describe_consumer_groups([group_id], request_timeout=self.timeout)
+        try:
+            found = self._admin.result(futures[group_id])
+        except KafkalabError as error:
+            cause = error.__cause__
+            if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return "DEAD", []
+            raise
+        return found.state.name, [
+            f"{member.client_id} ({member.member_id}) on {member.host}" for member in found.members
+        ]
+
+    def commit(self, group_id: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Set a group's committed offsets; the broker refuses that while it has members."""
+        asked = [KafkaTopicPartition(place.topic, place.partition, offset) for place, offset in offsets.items()]
+        consumer = Consumer(self.config.consumer_options(group_id))
+        try:
+            done = consumer.commit(offsets=asked, asynchronous=False) or []
+        except KafkaException as error:
+            raise translate(error) from error
+        finally:
+            consumer.close()
+        _check_each(done)
 
     def brokers(self) -> dict[int, tuple[str, int]]:
         """Return the host and port of each broker by id, as they advertise them."""
@@ -364,6 +398,12 @@ class Cluster:
 
 def _addresses(metadata: ClusterMetadata) -> dict[int, tuple[str, int]]:
     return {broker.id: (str(broker.host), broker.port) for broker in metadata.brokers.values()}
+
+
+def _check_each(answers: Iterable[KafkaTopicPartition]) -> None:
+    for part in answers:
+        if part.error is not None:
+            raise translate(part.error, topic=part.topic, partition=part.partition)
 
 
 def _offset(future: Future[ListOffsetsResultInfo]) -> ListOffsetsResultInfo | KafkaException:

@@ -158,6 +158,16 @@ class MapError(KafkalabError, RuntimeError):
     errors: list[BaseException]
 
 
+class GroupError(KafkalabError, RuntimeError):
+    """A consumer group does not allow this as it is, such as a seek while it has members."""
+
+
+class HandlerError(KafkalabError, RuntimeError):
+    """A consumer group's handler failed at a record, which is in ``record``; the cause is what the handler raised."""
+
+    record: object
+
+
 class ExportError(KafkalabError, OSError):
     """A file could not be written; files finished before are whole."""
 

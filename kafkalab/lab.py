@@ -23,6 +23,9 @@ from kafkalab.export.formats import file_format
 from kafkalab.export.write import Export
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
+from kafkalab.group.consumer_group import ConsumerGroup
+from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
+from kafkalab.group.settings import Membership
 from kafkalab.keyed import Chosen, NewestOfEach, OfKey, as_stored, homes
 from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import OffsetRange, PartitionReceipt, Receipt
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
     from kafkalab.export.formats import Format
     from kafkalab.fetch.base import Fetched, Fetcher
     from kafkalab.frame import DtypeBackend
+    from kafkalab.group.consumer_group import OnError as GroupOnError
+    from kafkalab.group.dispatch import Ordering as GroupOrdering
+    from kafkalab.group.handler import HandlerLike
     from kafkalab.keyed import Chooser, Tombstones
     from kafkalab.model import IsolationLevel, TopicInfo
     from kafkalab.parallel import OnFailure, Ordering
@@ -90,6 +96,8 @@ _ROWS = ("key", "value", "headers", "columns", "where", "errors")
 
 class Lab:
     """A cluster to look into. Reading never changes it: nothing is committed, joined or created.
+
+    Only `consumer_group` joins a group and commits, and `seek_group` commits when told to.
 
     Parameters
     ----------
@@ -727,6 +735,152 @@ class Lab:
         export.run()
         scan.names.check(scan.row_options)
         return export.frame()
+
+    # Consumer groups: the one thing here that changes a cluster
+
+    def consumer_group(
+        self,
+        group_id: str,
+        topics: Sequence[str] | str,
+        handler: HandlerLike = None,
+        *,
+        workers: int = 10,
+        ordering: GroupOrdering = "partition",
+        start: Literal["earliest", "latest", "error"] = "earliest",
+        on_error: GroupOnError = "raise",
+        isolation_level: IsolationLevel | str = "read_committed",
+        group_protocol: Literal["classic", "consumer"] = "classic",
+        assignor: str | None = None,
+        instance_id: str | None = None,
+        buffer_depth: int | None = None,
+        drain_timeout: float = 30.0,
+        commit_interval: float = 1.0,
+        settings: Mapping[str, Any] | None = None,
+    ) -> ConsumerGroup:
+        """Return a member of a consumer group, which joins when it is started, and commits what is done.
+
+        Parameters
+        ----------
+        group_id : str
+            The group.
+        topics : str or sequence of str
+            What to subscribe to; a name that begins with ``^`` is a regular expression.
+        handler : object or callable, optional
+            An object with ``process(record, session)``, which calls ``session.mark(record)`` when a record is done, and
+            if it likes with ``setup(session)`` and ``cleanup(session)``; or a function of a record, which is done when
+            that returns. Without one, go through the group: a record is done when the next is asked for.
+        workers : int
+            Threads that call the handler.
+        ordering : {"partition", "key", "unordered"}
+            What is handled in order, by one worker at a time: a partition; a key; or nothing. Records without a key
+            have no order among keys.
+        start : {"earliest", "latest", "error"}
+            Where to begin in a partition of which the group has committed nothing, or of whose commit the records are
+            gone.
+        on_error : {"raise", "skip"} or callable
+            What becomes of a record whose handler fails: the group stops, and reads it again when it is started next;
+            or it is passed over, counted, and told in ``errors``. A function is called with the `HandlerError`: if it
+            returns, the record is passed over; if it raises, the group stops with that.
+        isolation_level : {"read_committed", "read_uncommitted"}
+            Which records of transactions are visible.
+        group_protocol : {"classic", "consumer"}
+            Who assigns partitions: a member, or the broker (KIP-848, Kafka 4).
+        assignor : str, optional
+            How: ``"cooperative-sticky"`` unless told otherwise, ``"range"`` or ``"roundrobin"``; with
+            ``group_protocol="consumer"`` the broker's ``"uniform"`` or ``"range"``.
+        instance_id : str, optional
+            Makes the member a static one, which keeps its partitions over a restart.
+        buffer_depth : int, optional
+            How many records of a partition may wait for a worker before it is paused; by default 20,000 shared by all
+            partitions, and at least 1,000.
+        drain_timeout : float
+            For how many seconds a partition that is to be given up waits for the handler to end.
+        commit_interval : float
+            Seconds between commits.
+        settings : mapping, optional
+            More of librdkafka's options for the client, or an object with ``to_librdkafka()``.
+
+        Returns
+        -------
+        ConsumerGroup
+            For a ``with`` statement, `ConsumerGroup.run`, or a ``for`` loop.
+
+        Raises
+        ------
+        ArgumentError, ConfigError
+            An argument or a setting cannot work.
+        UnsupportedError
+            This lab is on topics in memory.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> from kafkalab.brokers import MockBroker
+        >>> with MockBroker({"orders": 1}) as broker, kl.connect(broker.bootstrap_servers) as lab:
+        ...     lab.consumer_group("billing", "orders", print).run(seconds=0.1).handled
+        0
+        """
+        membership = Membership(group_id, start, group_protocol, assignor, instance_id, str(isolation_level))
+        return ConsumerGroup(
+            self.metadata,
+            membership,
+            topics,
+            handler,
+            workers=workers,
+            ordering=ordering,
+            on_error=on_error,
+            settings=settings,
+            buffer_depth=buffer_depth,
+            drain_timeout=drain_timeout,
+            commit_interval=commit_interval,
+        )
+
+    def group_offsets(self, group_id: str, topics: Sequence[str] | str | None = None) -> pd.DataFrame:
+        """Return what a consumer group has committed.
+
+        Parameters
+        ----------
+        group_id : str
+            The group.
+        topics : str or sequence of str, optional
+            In which topics; in all by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a partition with a commit: ``topic``, ``partition``, ``committed_offset``, ``end_offset`` (the last
+            stable one) and ``committed_lag``.
+        """
+        return group_offsets(cluster_of(self.metadata), group_id, topics)
+
+    def seek_group(
+        self, group_id: str, topics: Sequence[str] | str, to: Position, *, dry_run: bool = True
+    ) -> pd.DataFrame:
+        """Move what a consumer group has committed; by default only tell what that would change.
+
+        Parameters
+        ----------
+        group_id : str
+            The group; it must have no members.
+        topics : str or sequence of str
+            In which topics.
+        to : Position
+            Where to, as ``start`` in `read`; partitions that a dict leaves out stay as they are.
+        dry_run : bool
+            Whether to change nothing. ``dry_run=False`` does it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a partition: ``topic``, ``partition``, ``committed_offset`` as it was before, ``to_offset``, and
+            ``change``: below zero, records will be read again; above, they are passed over.
+
+        Raises
+        ------
+        GroupError
+            The group has members; it says who.
+        """
+        return seek_group(cluster_of(self.metadata), group_id, topics, to, dry_run=dry_run)
 
     @property
     def partial(self) -> pd.DataFrame:

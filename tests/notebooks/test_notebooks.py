@@ -88,3 +88,14 @@ def printed(notebook: Any, source: str) -> str:
     """Return what the cell with that in its source prints."""
     (cell,) = (cell for cell in code_cells(notebook) if source in cell.source)
     return "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+
+
+def test_consumer_group_shows_what_each_setting_changes(executed: Execute) -> None:
+    notebook = executed("03_consumer_group.ipynb")
+    assert len(list(outputs(notebook, "image/png"))) == 4
+    times = dict(line.rsplit(maxsplit=1) for line in shown(notebook, "last / last").splitlines()[:-1])
+    assert float(times["10 by key"]) > float(times["10 by partition"]) > 1
+    shares = shown(notebook, '" and ".join')
+    assert "first" in shares
+    assert "second" in shares
+    assert " and " not in shares

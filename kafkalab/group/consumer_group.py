@@ -1,0 +1,393 @@
+"""A consumer group as people use it: started, watched, gone through, stopped."""
+
+from __future__ import annotations
+
+import functools
+import html
+import logging
+import re
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
+
+import pandas as pd
+
+from kafkalab.errors import ArgumentError, HandlerError, KafkalabError
+from kafkalab.group.dispatch import Ordering
+from kafkalab.group.handler import Hooks
+from kafkalab.group.member import Member
+from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
+from kafkalab.group.pool import Pool
+from kafkalab.group.settings import checked
+from kafkalab.group.stats import GroupStats, Meter
+from kafkalab.model import IsolationLevel, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from kafkalab.cluster import Cluster, Metadata
+    from kafkalab.group.handler import HandlerLike
+    from kafkalab.group.record import Record
+    from kafkalab.group.settings import Membership
+    from kafkalab.positions import Position
+
+OnError: TypeAlias = "Literal['raise', 'skip'] | Callable[[HandlerError], object]"
+
+_MOST_ERRORS = 1_000
+_NOTICE_S = 0.5
+
+
+class ConsumerGroup:
+    """One member of a consumer group: `Lab.consumer_group` says what it takes.
+
+    It joins when it is started (by ``with``, `start`, `run` or by going through it) and leaves when it is stopped.
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        membership: Membership,
+        topics: Sequence[str] | str,
+        handler: HandlerLike = None,
+        *,
+        workers: int = 10,
+        ordering: Ordering = "partition",
+        on_error: OnError = "raise",
+        settings: Mapping[str, Any] | None = None,
+        buffer_depth: int | None = None,
+        drain_timeout: float = 30.0,
+        commit_interval: float = 1.0,
+    ) -> None:
+        self._cluster = cluster_of(metadata)
+        _check(workers=workers, buffer_depth=buffer_depth, drain_timeout=drain_timeout, commit_interval=commit_interval)
+        if ordering not in get_args(Ordering):
+            text = f"ordering is 'partition', 'key' or 'unordered', not {ordering!r}"
+            raise ArgumentError(text)
+        if on_error not in ("raise", "skip") and not callable(on_error):
+            text = f"on_error is 'raise', 'skip' or a function of a HandlerError, not {on_error!r}"
+            raise ArgumentError(text)
+        self.topics = (topics,) if isinstance(topics, str) else tuple(topics)
+        if not self.topics:
+            raise ArgumentError("topics is empty: name at least one")
+        self._membership = membership
+        self._hooks = Hooks.of(handler)
+        self._workers = workers
+        self._ordering: Ordering = ordering
+        self._on_error = on_error
+        self._settings = checked(settings or {})
+        self._timing: dict[str, Any] = {
+            "buffer_depth": buffer_depth,
+            "drain_timeout": drain_timeout,
+            "commit_interval": commit_interval,
+        }
+        self._lock = threading.Lock()
+        self._stay: _Stay | None = None
+
+    # Its life
+
+    def start(self) -> None:
+        """Join; does nothing while it runs. One that was stopped joins anew, and goes on where it had committed.
+
+        Raises
+        ------
+        UnknownTopicError
+            There is no such topic.
+        ConfigError
+            A setting cannot work.
+        """
+        with self._lock:
+            if self._stay is not None and self._stay.running:
+                return
+            for topic in self.topics:
+                if not topic.startswith("^"):
+                    self._cluster.topic(topic)
+            self._stay = _Stay(self)
+
+    def stop(self) -> None:
+        """Leave: end what is in flight, commit what is done. Called by a handler, it does not wait for that."""
+        if self._stay is not None:
+            self._stay.end()
+
+    def run(self, seconds: float | None = None) -> GroupStats:
+        """Take part for so long, or until stopped; then stop. Ctrl-C ends it early, with everything committed.
+
+        Raises
+        ------
+        HandlerError
+            The handler failed at a record, and ``on_error`` is "raise".
+        """
+        if self._hooks.process is None:
+            raise ArgumentError("there is no handler: go through the group with `for record in group`, or give one")
+        self.start()
+        stay = self._last()
+        end = None if seconds is None else time.monotonic() + seconds
+        try:
+            while not stay.stop.wait(_NOTICE_S if end is None else min(max(end - time.monotonic(), 0), _NOTICE_S)):
+                if end is not None and time.monotonic() >= end:
+                    break
+        finally:
+            self.stop()
+        stay.check()
+        return self.stats()
+
+    def wait_for(self, records: int, timeout: float) -> bool:
+        """Wait until so many records were handled since the start; return whether they were."""
+        return self._last().pool.wait_handled(records, timeout)
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes part."""
+        return self._stay is not None and self._stay.running
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.stop()
+        if kind is None and self._stay is not None:
+            self._stay.check()
+
+    def __iter__(self) -> Iterator[Record]:
+        """Go through records until the group is stopped: each is done when the next is asked for."""
+        if self._hooks.process is not None:
+            raise ArgumentError("its handler gets the records: make a group without one to go through them")
+        started_here = not self.running
+        self.start()
+        stay = self._last()
+        stay.reader = threading.current_thread()
+        try:
+            yield from stay.pool.records()
+        finally:
+            stay.reader = None
+            if started_here:
+                self.stop()
+        stay.check()
+
+    def mark(self, record: Record) -> None:
+        """Say that a record is done before the next is asked for, or that one of a handler's is."""
+        self._last().pool.mark(record)
+
+    # What it is doing
+
+    @property
+    def errors(self) -> Iterator[KafkalabError]:
+        """Errors as they come, of the handler and of the client, until the group is stopped.
+
+        Nobody has to go through them: the newest thousand are kept.
+        """
+        return self._last().problems()
+
+    @property
+    def partitions(self) -> tuple[TopicPartition, ...]:
+        """What it has just now."""
+        return self._stay.pool.places if self._stay is not None else ()
+
+    def stats(self) -> GroupStats:
+        """Tell how it is doing, without asking the brokers."""
+        return _NOT_STARTED if self._stay is None else self._stay.stats()
+
+    def lag(self) -> pd.DataFrame:
+        """Ask the brokers how far the group is behind.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `Lab.group_offsets`, over all partitions of its topics, and ``position`` and ``uncommitted`` (records
+            from the low-water mark on) of those that this member has.
+        """
+        frame = group_offsets(self._cluster, self._membership.group_id, self._topics_of_group(), committed_only=False)
+        mine = self.stats().partitions
+        rows = [mine.get(TopicPartition(t, p)) for t, p in zip(frame["topic"], frame["partition"], strict=True)]
+        frame["position"] = pd.array([None if row is None else row.position for row in rows], dtype="Int64")
+        frame["uncommitted"] = pd.array([None if row is None else row.uncommitted for row in rows], dtype="Int64")
+        return frame
+
+    def seek(self, to: Position, *, topics: Sequence[str] | str | None = None, dry_run: bool = True) -> pd.DataFrame:
+        """Move what the group has committed, as `Lab.seek_group` does; it must be stopped.
+
+        Parameters
+        ----------
+        to : Position
+            Where to, as in `Lab.read`.
+        topics : str or sequence of str, optional
+            In which topics; in all of the group's by default.
+        dry_run : bool
+            Whether only to tell what would change.
+        """
+        return seek_group(
+            self._cluster, self._membership.group_id, topics or self._topics_of_group(), to, dry_run=dry_run
+        )
+
+    def _topics_of_group(self) -> list[str]:
+        named = [topic for topic in self.topics if not topic.startswith("^")]
+        patterns = [re.compile(topic) for topic in self.topics if topic.startswith("^")]
+        known = [info.name for info in self._cluster.topics()] if patterns else []
+        return [*named, *(name for name in known if any(pattern.search(name) for pattern in patterns))]
+
+    def _last(self) -> _Stay:
+        if self._stay is None:
+            raise ArgumentError("the group was not started: use it in a with statement, or call start()")
+        return self._stay
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        lag = "unknown" if stats.records_lag is None else f"{stats.records_lag:,}"
+        return (
+            f"<ConsumerGroup {self._membership.group_id!r} of {', '.join(self.topics)} {stats.state}: "
+            f"{stats.records_handled_rate:,.0f} records/s · {stats.handled:,} handled · {stats.skipped:,} skipped · "
+            f"{stats.in_flight:,} in flight · {stats.waiting:,} waiting · lag {lag}>"
+        )
+
+    def _repr_html_(self) -> str:
+        names = ("partition", "position", "committed_offset", "end_offset", "records_lag", "waiting", "in_flight")
+        head = "".join(f"<th>{name}</th>" for name in names)
+        rows = "".join(
+            f"<tr><td>{html.escape(str(place))}</td>"
+            + "".join(f"<td>{_cell(getattr(part, name))}</td>" for name in names[1:])
+            + "</tr>"
+            for place, part in sorted(self.stats().partitions.items())
+        )
+        return f"<p>{html.escape(repr(self))}</p><table><tr>{head}</tr>{rows}</table>"
+
+
+class _Stay:
+    """One time that a group takes part, from joining to leaving."""
+
+    def __init__(self, group: ConsumerGroup) -> None:
+        self._on_error = group._on_error  # noqa: SLF001 - the two are one
+        self._errors: deque[KafkalabError] = deque(maxlen=_MOST_ERRORS)
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+        self._skipped = 0
+        self._meter = Meter()
+        self.reader: threading.Thread | None = None
+        self.stop = threading.Event()
+        hooks, membership, cluster = group._hooks, group._membership, group._cluster  # noqa: SLF001 - as above
+        self.pool = Pool(group._ordering, group._workers, hooks, self._failed)  # noqa: SLF001 - as above
+        self._member = Member(
+            membership.client_options(cluster.config, group._settings),  # noqa: SLF001 - as above
+            group.topics,
+            self.pool,
+            hooks,
+            pin=functools.partial(_ends, cluster, membership.isolation_level) if membership.start == "latest" else None,
+            stop=self.stop,
+            tell=self._tell,
+            **group._timing,  # noqa: SLF001 - as above
+        )
+        self.pool.start()
+        self._thread = threading.Thread(target=self._run, name="kafkalab-group", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def end(self) -> None:
+        """Have it end, and wait for that, but not in a thread that it waits for."""
+        self.stop.set()
+        if threading.current_thread() is not self.reader and not self.pool.is_worker():
+            while self._thread.is_alive():
+                self._thread.join(_NOTICE_S)
+
+    def check(self) -> None:
+        """Raise what ended it, should it have failed."""
+        if self._failure is not None:
+            raise self._failure
+
+    def problems(self) -> Iterator[KafkalabError]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._errors or not self.running, _NOTICE_S)
+                if self._errors:
+                    found = self._errors.popleft()
+                elif self.running:
+                    continue
+                else:
+                    return
+            yield found
+
+    def stats(self) -> GroupStats:
+        state = "failed" if self._failure else "running" if self.running else "stopped"
+        handled = self.pool.handled
+        member = self._member
+        return GroupStats(
+            state,
+            handled,
+            self._skipped,
+            self._meter.note(handled),
+            member.rebalances,
+            self.pool.stats(member.committed, member.end_offsets),
+        )
+
+    def _run(self) -> None:
+        try:
+            self._member.run()
+        except BaseException as error:  # noqa: BLE001 - whoever looks at the group gets it
+            self._fail(error)
+        finally:
+            self.stop.set()
+            with self._changed:
+                self._changed.notify_all()
+
+    def _failed(self, record: Record, error: BaseException) -> bool:
+        """Judge a record that its handler has failed at; return whether to go on."""
+        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        told = HandlerError(f"the handler failed with {type(error).__name__}: {error}", **place)  # type: ignore[arg-type]  # names of its arguments
+        told.record = record
+        told.__cause__ = error
+        self._tell(told)
+        if self._on_error == "raise":
+            self._fail(told)
+            return False
+        if callable(self._on_error):
+            try:
+                self._on_error(told)
+            except Exception as verdict:  # noqa: BLE001 - the user's code may raise anything
+                self._fail(verdict)
+                return False
+        with self._changed:
+            self._skipped += 1
+        return True
+
+    def _tell(self, error: Exception) -> None:
+        with self._changed:
+            if isinstance(error, KafkalabError):
+                self._errors.append(error)
+            self._changed.notify_all()
+        logging.getLogger("kafkalab.group").warning("%s", error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._failure = self._failure or error
+        self.stop.set()
+
+
+def _ends(cluster: Cluster, isolation_level: str, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    found: dict[TopicPartition, int] = {}
+    for topic in {place.topic for place in places}:
+        marks = cluster.watermarks(topic, [place.partition for place in places if place.topic == topic])
+        level = IsolationLevel(isolation_level)
+        found |= {TopicPartition(topic, partition): mark.end_offset(level) for partition, mark in marks.items()}
+    return found
+
+
+def _cell(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _check(**numbers: float | None) -> None:
+    for name, number in numbers.items():
+        least = 1 if name in ("workers", "buffer_depth") else 0
+        if name == "buffer_depth" and number is None:
+            continue
+        if not isinstance(number, (int, float)) or isinstance(number, bool) or number < least:
+            text = f"{name} is a number from {least} on, not {number!r}"
+            raise ArgumentError(text)
+        if least and not isinstance(number, int):
+            text = f"{name} is a whole number, not {number!r}"
+            raise ArgumentError(text)
+
+
+_NOT_STARTED = GroupStats("not started", 0, 0, 0.0, 0, {})
