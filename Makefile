@@ -9,6 +9,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 CARGO := --locked --manifest-path rust/Cargo.toml
 SOURCES = $(wildcard kafkalab tests benchmarks)
+FUZZ_SECONDS ?= 60
+FUZZ_LIMITS := -max_len=8192 -timeout=10 -rss_limit_mb=1024
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -25,13 +27,21 @@ lab: $(INSTALLED) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(SUDO),,--allow-root)
 
 .PHONY: test
-test: $(INSTALLED) .venv/.libpython $(if $(wildcard tests/browser),browser) ## run every test but the soak, with coverage
+test: $(INSTALLED) .venv/.libpython rivals $(if $(wildcard tests/browser),browser) ## run every test but the soak, with coverage
 	$(cargo-env) cargo test $(CARGO)
 	$(BIN)/python -m pytest --hypothesis-profile=ci --cov --cov-report=term --cov-fail-under=90
 
 .PHONY: soak
 soak: $(INSTALLED) ## run the long trials, and the property tests with many examples
 	$(BIN)/python -m pytest --hypothesis-profile=soak --timeout=3600 -m "soak or hypothesis"
+
+# Bytes that break something are kept in rust/fuzz/artifacts.
+.PHONY: fuzz
+fuzz: $(BIN)/cargo-fuzz ## feed the native parsers any bytes, each for FUZZ_SECONDS (60)
+	@cargo +nightly --version >/dev/null 2>&1 || \
+		{ echo "No nightly Rust, which the fuzzer needs: rustup toolchain install nightly" >&2; exit 1; }
+	cd rust && PATH="$(CURDIR)/$(BIN):$$PATH" && for target in $$(cargo fuzz list); do \
+		cargo +nightly fuzz run "$$target" -- $(FUZZ_LIMITS) -max_total_time=$(FUZZ_SECONDS); done
 
 .PHONY: bench
 bench: $(INSTALLED) rivals ## measure how fast records are read
@@ -51,6 +61,7 @@ lint: $(INSTALLED) ## check style, types, layers and notebooks
 	$(BIN)/lint-imports --no-logo
 	$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify $(NOTEBOOKS))
 	cargo fmt --manifest-path rust/Cargo.toml --check
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	$(cargo-env) cargo clippy $(CARGO) --all-targets -- -D warnings
 
 .PHONY: format
@@ -59,6 +70,7 @@ format: $(INSTALLED) ## rewrite the sources in the house style, and strip the no
 	$(BIN)/ruff format .
 	$(if $(NOTEBOOKS),$(BIN)/nbstripout $(NOTEBOOKS))
 	cargo fmt --manifest-path rust/Cargo.toml
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml
 
 .PHONY: browser
 browser: ## install Chromium, for the tests that look at the widgets
@@ -66,7 +78,7 @@ browser: ## install Chromium, for the tests that look at the widgets
 
 .PHONY: clean
 clean: ## remove all that make, the builds and the tests have made
-	rm -rf .venv dist rust/target kafkalab/*.so .coverage* .hypothesis .*_cache
+	rm -rf .venv dist rust/target rust/fuzz/{target,corpus,artifacts,coverage} kafkalab/*.so .coverage* .hypothesis .*_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # What the targets above stand on.
@@ -78,8 +90,11 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 $(INSTALLED): $(BIN)/python pyproject.toml rust/Cargo.toml rust/Cargo.lock $(shell find rust/src -name '*.rs')
-	$(BIN)/python -m pip install --quiet --editable ".[broker,lab]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[broker,dask,lab,process]" --group dev
 	@touch $@
+
+$(BIN)/cargo-fuzz:
+	cargo install --quiet --locked cargo-fuzz --root .venv
 
 # A Rust test that calls Python is linked to the library of .venv's Python, and finds it when it runs.
 python-var = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("$(1)"))')

@@ -30,14 +30,14 @@ _LONGEST_S = 300
 def main(reader: str, source: Source, *, spinning: bool) -> dict[str, Any]:
     """Return what a read took and gave, as JSON has it."""
     read = readers()[reader](source)
-    before = _peak_bytes()
+    before = most_bytes()
     print("connected", flush=True)
     if not sys.stdin.readline():
         sys.exit("nobody waits for this measurement")
     with _spinning() if spinning else nullcontext():
         began, cpu_before = time.perf_counter(), _cpu_seconds()
         result = read()
-        seconds, cpu_seconds, peak = time.perf_counter() - began, _cpu_seconds() - cpu_before, _peak_bytes()
+        seconds, cpu_seconds, peak = time.perf_counter() - began, _cpu_seconds() - cpu_before, most_bytes()
     return {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
@@ -88,7 +88,8 @@ def _cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _peak_bytes() -> int:
+def most_bytes() -> int:
+    """Return the most memory that this process has had."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

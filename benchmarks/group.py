@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.report import interval
-from benchmarks.topics import Case, fill
+from benchmarks.topics import Case, Topics
 from kafkalab.brokers import ApacheKafka
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with ApacheKafka() as broker:
         case = Case(110, "none", asked.records)
-        fill(broker.bootstrap_servers, case)
+        Topics(broker.bootstrap_servers).fill(case)
         for turn in range(asked.repeats + 1):  # the first warms the broker up
             for name in asked.contenders:
                 count = asked.slow_records // (10 if name == "slow-1" else 1) if name in SLOW else asked.records

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from benchmarks.floor import floor
-from benchmarks.topics import PARTITIONS, Case
+from benchmarks.topics import Case
 from kafkalab import _native
 from kafkalab.fetch.requests import FETCH, FETCH_VERSIONS, PartitionFetch, fetch_request, string
 
@@ -41,7 +41,7 @@ def kernel(broker: ApacheKafka, topics: Topics, repeats: int, records: int | Non
     for codec in CODECS:
         case = Case(_SIZE, codec, records or _RECORDS)
         total = topics.fill(case).content.records
-        frames = list(responses(broker, case.topic))
+        frames = list(responses(broker, case))
         least = {"floor": floor(frames, codec)} if codec in FLOORED else {}
         for repeat in range(-1, repeats):
             for what, work in {"kernel": parsing(frames), **least}.items():
@@ -74,14 +74,14 @@ def _cpu_seconds(work: Work, total: int) -> float:
     return seconds
 
 
-def responses(broker: ApacheKafka, topic: str) -> Iterator[bytes]:
+def responses(broker: ApacheKafka, case: Case) -> Iterator[bytes]:
     """Yield the answers of the broker to fetches from one end of a topic to the other."""
     host, port = broker.bootstrap_servers.split(":")
     connection = _native.Connection.open(host, int(port), connect_timeout=_TIMEOUT_S)
-    positions = dict.fromkeys(range(PARTITIONS), 0)
+    positions = dict.fromkeys(range(case.partitions), 0)
     for number in count():
         parts = [PartitionFetch(partition, offset, _PARTITION_BYTES) for partition, offset in positions.items()]
-        body = fetch_request(topic, parts, _VERSION, read_committed=True, max_wait_ms=0, max_bytes=_RESPONSE_BYTES)
+        body = fetch_request(case.topic, parts, _VERSION, read_committed=True, max_wait_ms=0, max_bytes=_RESPONSE_BYTES)
         connection.send(struct.pack(">hhi", FETCH, _VERSION, number) + string(b"benchmark") + body)
         frame = connection.receive(_TIMEOUT_S)
         heads = _native.FetchResponse.from_bytes(frame, _VERSION).partitions

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Messages = list[dict[str, Any]]
 
-PARTITIONS = 4
+_OFFSET_BITS = 40
 _TIMEOUT_S = 120
 _CHUNK = 10_000
 _MOST_QUEUED = 500_000
@@ -41,17 +41,36 @@ class Case:
         How many there are.
     batch_bytes : int
         About how many bytes of records make a batch.
+    partitions : int
+        Among how many they are divided.
+    hot : int
+        One record in so many is not in partition 0; 0 for the same share in each partition.
     """
 
     size: int
     codec: str
     records: int
     batch_bytes: int = 400_000
+    partitions: int = 4
+    hot: int = 0
 
     @property
     def topic(self) -> str:
         """Its name."""
-        return f"orders-{self.size}-{self.codec}-{self.records}-{self.batch_bytes}"
+        hot = f"-hot{self.hot}" if self.hot else ""
+        return f"orders-{self.size}-{self.codec}-{self.records}-{self.batch_bytes}-in-{self.partitions}{hot}"
+
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the partitions and offsets of the records, in the order of writing."""
+        numbers = np.arange(self.records)
+        partitions = numbers % self.partitions
+        if self.hot:
+            partitions = np.where(numbers % self.hot, 0, 1 + numbers // self.hot % (self.partitions - 1))
+        offsets = np.zeros(self.records, np.int64)
+        for partition in range(self.partitions):
+            own = partitions == partition
+            offsets[own] = np.arange(own.sum())
+        return partitions, offsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +90,22 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The lengths of the values that were written, in the order of writing: to the partitions in turn."""
+    """What was written: the partition, the offset and the length of the value of each record."""
 
+    partitions: NDArray[np.int64]
+    offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
     @property
     def content(self) -> Content:
         """What a reader of all of it has to find."""
-        offsets, partitions = np.divmod(np.arange(len(self.lengths)), PARTITIONS)
-        return Content.of(partitions, offsets, self.lengths)
+        return Content.of(self.partitions, self.offsets, self.lengths)
 
     def content_at(self, places: Iterable[tuple[int, int]]) -> Content:
         """Sum up the records at some partitions and offsets, each taken once however often it is named."""
-        partitions, offsets = np.array(sorted(set(places)), np.int64).reshape(-1, 2).T
-        return Content.of(partitions, offsets, self.lengths[offsets * PARTITIONS + partitions])
+        asked = np.array(sorted(set(places)), np.int64).reshape(-1, 2)
+        chosen = np.isin(self.partitions << _OFFSET_BITS | self.offsets, asked[:, 0] << _OFFSET_BITS | asked[:, 1])
+        return Content.of(self.partitions[chosen], self.offsets[chosen], self.lengths[chosen])
 
 
 class Topics:
@@ -109,7 +130,7 @@ class Topics:
         """Make the topic of a case, if there is none yet, and return what it holds."""
         if case not in self._written:
             admin = AdminClient(self._common)
-            admin.create_topics([NewTopic(case.topic, PARTITIONS)])[case.topic].result(_TIMEOUT_S)
+            admin.create_topics([NewTopic(case.topic, case.partitions)])[case.topic].result(_TIMEOUT_S)
             self._written[case] = self._write(case)
         return self._written[case]
 
@@ -122,20 +143,24 @@ class Topics:
             "queue.buffering.max.messages": 2 * _MOST_QUEUED,
         }
         producer = Producer(self._common | settings)
+        partitions, offsets = case.places()
         lengths = np.zeros(case.records, np.int64)
         done = 0
         for chunk in orders(case.records, case.size):
             lengths[done : done + len(chunk)] = [len(value) for _, value in chunk]
+            own = partitions[done : done + len(chunk)]
             done += len(chunk)
-            for partition in range(PARTITIONS):  # a chunk is a multiple of them, but for the last
-                messages: Messages = [{"key": key, "value": value} for key, value in chunk[partition::PARTITIONS]]
+            for partition in range(case.partitions):
+                messages: Messages = [
+                    {"key": chunk[number][0], "value": chunk[number][1]} for number in np.flatnonzero(own == partition)
+                ]
                 queued = producer.produce_batch(case.topic, messages, partition)
                 assert queued == len(messages), f"{len(messages) - queued} records were not taken for {case.topic}"
             while len(producer) > _MOST_QUEUED:
                 producer.poll(0.1)
         left = producer.flush(_TIMEOUT_S)
         assert not left, f"{left} records did not get into {case.topic} in {_TIMEOUT_S} s"
-        return Written(lengths)
+        return Written(partitions, offsets, lengths)
 
 
 def orders(total: int, size: int) -> Iterator[list[tuple[bytes, bytes]]]:

@@ -32,6 +32,7 @@ from kafkalab.errors import (
     UnknownTopicError,
     UnsupportedError,
 )
+from kafkalab.export.load import load
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from kafkalab.frame import concat, receipt
 from kafkalab.group.consumer_group import ConsumerGroup
@@ -112,6 +113,7 @@ __all__ = [
     "connect",
     "demo",
     "field",
+    "load",
     "read_kafka",
     "receipt",
     "simulate",

@@ -122,6 +122,7 @@ class Connection:
         port: int,
         *,
         connect_timeout: float,
+        address_family: str = "any",
         tls: TlsOptions | None = None,
         stop: StopFlag | None = None,
         max_frame_bytes: int = ...,
@@ -137,7 +138,8 @@ class Connection:
 
         Notes
         -----
-        A frame above ``max_frame_bytes`` (1 GiB by default) is a `MalformedResponseError`.
+        ``address_family`` is ``"any"``, ``"v4"`` or ``"v6"``: which of the host's addresses are tried. A frame above
+        ``max_frame_bytes`` (1 GiB by default) is a `MalformedResponseError`.
         """
 
     def send(self, frame: bytes, *, timeout: float = 30.0, stop: StopFlag | None = None) -> None:

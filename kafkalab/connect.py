@@ -11,8 +11,8 @@ from kafkalab.cluster import Cluster
 from kafkalab.connection import ConnectionConfig
 from kafkalab.errors import ArgumentError, BrokerStartError, KafkalabWarning, UnsupportedError
 from kafkalab.fetch.arrow import ArrowFetcher
+from kafkalab.fetch.coverage import unsupported_option
 from kafkalab.fetch.librdkafka import LibrdkafkaFetcher
-from kafkalab.fetch.wire import unsupported_option
 from kafkalab.lab import Lab
 
 if TYPE_CHECKING:

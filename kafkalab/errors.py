@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,9 +140,21 @@ class UnsupportedError(KafkalabError, NotImplementedError):
 
 
 class MapError(KafkalabError, RuntimeError):
-    """A function mapped over partitions failed; finished parts are in ``results``, failures in ``errors``."""
+    """A function mapped over partitions failed, or reading for it did.
+
+    Attributes
+    ----------
+    results : list
+        What it returned for the parts that finished; with ``reduce=``, what these were folded to.
+    finished, failed : list of OffsetRange
+        The parts that are in the results, and those that failed.
+    errors : list of BaseException
+        Why each of these failed. An error from another process has that one's traceback in its notes.
+    """
 
     results: list[object]
+    finished: list[Any]
+    failed: list[Any]
     errors: list[BaseException]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import pandas as pd
 import pyarrow as pa
@@ -13,7 +13,7 @@ from kafkalab.errors import ArgumentError, KafkalabWarning, LimitWarning
 from kafkalab.model import Receipt, StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pandas.api.extensions import ExtensionDtype
 
@@ -66,8 +66,23 @@ def to_frame(table: pa.Table, receipt: Receipt, dtype_backend: DtypeBackend | No
     else:
         message = f"dtype_backend is 'numpy_nullable', 'pyarrow' or None, not {dtype_backend!r}"
         raise ArgumentError(message)
-    frame.attrs[_ATTRIBUTE] = receipt.to_json()
-    return frame
+    return with_receipt(frame, receipt)
+
+
+@overload
+def with_receipt(frame: pd.DataFrame, receipt: Receipt) -> pd.DataFrame: ...
+
+
+@overload
+def with_receipt(frame: pa.Table, receipt: Receipt) -> pa.Table: ...
+
+
+def with_receipt(frame: Any, receipt: Receipt) -> Any:
+    """Return a frame, or an Arrow table, with a receipt in its attributes, or its schema's metadata."""
+    if isinstance(frame, pd.DataFrame):
+        frame.attrs[_ATTRIBUTE] = receipt.to_json()
+        return frame
+    return frame.replace_schema_metadata({**(frame.schema.metadata or {}), _ATTRIBUTE: receipt.to_json()})
 
 
 def _arrow_where_better(kind: pa.DataType) -> pd.ArrowDtype | None:
@@ -103,12 +118,12 @@ def printable(table: pa.Table) -> pa.Table:
     return table
 
 
-def receipt(frame: pd.DataFrame) -> Receipt:
+def receipt(frame: pd.DataFrame | pa.Table) -> Receipt:
     """Return what a frame holds and why its reading stopped.
 
     Parameters
     ----------
-    frame : pandas.DataFrame
+    frame : pandas.DataFrame or pyarrow.Table
         Made by kafkalab, or derived from such a frame by pandas, which hands attributes on.
 
     Raises
@@ -124,7 +139,8 @@ def receipt(frame: pd.DataFrame) -> Receipt:
     >>> kl.receipt(kl.Lab(cluster, cluster).read("orders"))
     <Receipt orders: 2 rows of 2 records, 1 partition, reached>
     """
-    text = frame.attrs.get(_ATTRIBUTE)
+    attributes = frame.attrs if isinstance(frame, pd.DataFrame) else frame.schema.metadata or {}
+    text = attributes.get(_ATTRIBUTE) or attributes.get(_ATTRIBUTE.encode())
     if text is None:
         message = "this frame carries no receipt: it was not made by kafkalab, or an operation dropped its attrs"
         raise ArgumentError(message)
@@ -147,15 +163,19 @@ def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     <Receipt orders: 2 rows of 2 records, 2 partitions, reached>
     """
     parts = list(frames)
+    return with_receipt(joined(parts), Receipt.merge(receipt(part) for part in parts))
+
+
+def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames one after the other, numbered through unless their index means something."""
     # An index that somebody made, by groups or times, means something.
     counted = all(part.index.name is None and pd.api.types.is_integer_dtype(part.index.dtype) for part in parts)
-    joined = pd.concat(parts, ignore_index=counted) if parts else pd.DataFrame()
-    for name in joined.columns:
+    whole = pd.concat(parts, ignore_index=counted) if parts else pd.DataFrame()
+    for name in whole.columns:
         # Frames of different topics have different categories, and pandas falls back to objects.
         if all(isinstance(part.get(name, pd.Series(dtype="category")).dtype, pd.CategoricalDtype) for part in parts):
-            joined[name] = joined[name].astype("category")
-    joined.attrs[_ATTRIBUTE] = Receipt.merge(receipt(part) for part in parts).to_json()
-    return joined
+            whole[name] = whole[name].astype("category")
+    return whole
 
 
 def warn_if_short(receipt: Receipt, limits: str) -> None:

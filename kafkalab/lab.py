@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import time
 import warnings
 from collections import Counter
 from dataclasses import replace
 from numbers import Integral
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
@@ -16,16 +14,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kafkalab import export as files
+from kafkalab.dask_frame import to_dask
 from kafkalab.decode.json import unify
-from kafkalab.errors import ArgumentError, DataLossWarning, did_you_mean
+from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did_you_mean
+from kafkalab.export.begin import begin
+from kafkalab.export.folder import Folder
+from kafkalab.export.formats import file_format
+from kafkalab.export.write import Export
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
 from kafkalab.group.consumer_group import ConsumerGroup
 from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
 from kafkalab.group.settings import Membership
+from kafkalab.keyed import Chosen, NewestOfEach, OfKey, as_stored, homes
+from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
-from kafkalab.parallel import combine, run_all
+from kafkalab.parallel import MapOptions, map_parts
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
 from kafkalab.rows import Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
@@ -35,38 +39,48 @@ from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
 from kafkalab.tuning.session import TuningSession
 from kafkalab.tuning.sweep import SweepResult, sweep
+from kafkalab.workers import Processes, check_count
 
 if TYPE_CHECKING:
+    import concurrent.futures
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import dask.dataframe as dd
+
     from kafkalab.cluster import Metadata
-    from kafkalab.fetch.base import Fetched, Fetcher, Stop
+    from kafkalab.export.formats import Format
+    from kafkalab.fetch.base import Fetched, Fetcher
     from kafkalab.frame import DtypeBackend
     from kafkalab.group.consumer_group import OnError as GroupOnError
-    from kafkalab.group.dispatch import Ordering
+    from kafkalab.group.dispatch import Ordering as GroupOrdering
     from kafkalab.group.handler import HandlerLike
+    from kafkalab.keyed import Chooser, Tombstones
     from kafkalab.model import TopicInfo
-    from kafkalab.parallel import Executor
+    from kafkalab.parallel import OnFailure, Ordering
+    from kafkalab.partitioner import Partitioner
     from kafkalab.plan import OnDataLoss
     from kafkalab.positions import Position
     from kafkalab.rows import OnError
     from kafkalab.settings import ConsumerSettings
+    from kafkalab.task import FrameKind
     from kafkalab.tuning.measure import Process, SettingsLike
     from kafkalab.tuning.measurement import WorkerKind
     from kafkalab.tuning.search import Strategy
+    from kafkalab.workers import ExecutorName
 
 _MOST_ROWS = 1_000_000
 _MOST_BYTES = 1 << 30
 _WINDOW_GROWTH = 4
 _NO_END = 2**63 - 1
+_SAMPLED = 1000
+_FILE_BYTES = 512 << 20
 
 
-class Reading(TypedDict, total=False):
+class Found(TypedDict, total=False):
     """What every reading verb takes beside its own arguments; `Lab.read` says what each means."""
 
     partitions: Sequence[int] | int | None
-    key: str
     value: str
     headers: bool
     columns: Sequence[str] | None
@@ -76,6 +90,12 @@ class Reading(TypedDict, total=False):
     on_data_loss: OnDataLoss
     timeout: float | None
     progress: bool
+
+
+class Reading(Found, total=False):
+    """The same, for verbs to which a key is a column like another."""
+
+    key: str
 
 
 _REQUEST = ("partitions", "isolation_level", "on_data_loss")
@@ -109,8 +129,9 @@ class Lab:
     def __init__(self, metadata: Metadata, fetcher: Fetcher) -> None:
         self.metadata = metadata
         self.fetcher = fetcher
-        self._partial: Collected | None = None
-        self._on_close: list[Callable[[], object]] = []
+        self._partial: Collected | Chosen | None = None
+        self._processes = Processes()
+        self._on_close: list[Callable[[], object]] = [self._processes.close]
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -174,8 +195,9 @@ class Lab:
         pandas.DataFrame
             A row a partition: ``leader``, ``replicas``, ``in_sync_replicas``, ``log_start_offset``,
             ``last_stable_offset``, ``high_watermark``, ``span`` (offsets from start to end, not a count of records),
-            ``first_timestamp`` and ``last_timestamp`` (of the first record, and the greatest; NaT where the broker has
-            no time index), and for a group ``committed_offset`` and ``committed_lag``.
+            ``first_timestamp`` and ``last_timestamp`` (of the first record, and the greatest, as the broker's index has
+            them: with records of aborted transactions and the markers of all; NaT where it has no index), and for a
+            group ``committed_offset`` and ``committed_lag``.
         """
         info = self.metadata.topic(topic)
         partitions = [part.partition for part in info.partitions]
@@ -314,6 +336,7 @@ class Lab:
         end: Position = "latest",
         *,
         limit: int | None = None,
+        follow: bool = False,
         **reading: Unpack[Reading],
     ) -> Scan:
         """Return a range of a topic as a stream of Arrow record batches, to go through or to hand to polars or duckdb.
@@ -322,6 +345,8 @@ class Lab:
         ----------
         topic, start, end, limit, **reading
             As in `read`; there is no limit by default.
+        follow : bool
+            Whether to go on with what is written later, for ever, whatever ``end`` is.
 
         Returns
         -------
@@ -329,7 +354,8 @@ class Lab:
             Nothing is read until it is iterated.
         """
         reading.setdefault("progress", False)
-        return self._scan(topic, start, end, Limits(rows=limit, seconds=reading.pop("timeout", None)), reading)
+        limits = Limits(rows=limit, seconds=reading.pop("timeout", None))
+        return self._scan(topic, start, end, limits, reading, follow=follow, own=("limit", "follow"))
 
     def head(self, topic: str, n: int = 5, *, start: Position = "earliest", **reading: Unpack[Reading]) -> pd.DataFrame:
         """Return the first ``n`` records of a topic by timestamp.
@@ -398,27 +424,102 @@ class Lab:
             message = f"sample takes no {name}: a sample of n records is drawn from all that are visible"
             raise ArgumentError(message)
         scan = self._few(topic, start, n, reading, end=end)
-        plan = scan.plan
-        sampler = Sampler(plan, self.fetcher, scan.fetch_options, FetchControl(), np.random.default_rng(seed))
-        sampled = sampler.take(n)
-        lost = (*plan.lost, *sampled.lost)
-        for part in lost:
-            warnings.warn(f"retention has removed {part}; the sample is of the rest", DataLossWarning, stacklevel=2)
-        shaper = RowShaper(scan.row_options, plan.windows)
-        batches = [shaper.shape(step) for step in sampled.steps if step.arrow_batch.num_rows] or [shaper.empty()]
-        table = unify([pa.Table.from_batches([rows]) for rows in batches]).unify_dictionaries()
-        receipt = Receipt(
-            tuple(_sampled_part(step) for step in sampled.steps),
-            scan.fetch_options.isolation_level,
-            self.fetcher.name,
-            sampled.live,
-            (
-                f"a sample of {table.num_rows} records",
-                *(f"lost to retention: {part}" for part in lost),
-                *shaper.notes(topic),
-            ),
-        )
+        shaper = RowShaper(scan.row_options, scan.plan.windows)
+        table, receipt = self._sampled(scan, n, seed, shaper)
         return self._chosen(table, receipt, reading)
+
+    def find(
+        self,
+        topic: str,
+        key: str | bytes | int | None,
+        start: Position = "earliest",
+        end: Position = "latest",
+        *,
+        key_format: str | None = None,
+        partitioner: Partitioner | None = "auto",
+        **reading: Unpack[Found],
+    ) -> pd.DataFrame:
+        """Return the records of one key, reading only the partition that producers put it in.
+
+        Parameters
+        ----------
+        topic, start, end, **reading
+            As in `read`, without ``key``; there is no limit, and formats are found by looking.
+        key : str, bytes, int or None
+            Compared byte by byte with what is stored; text is UTF-8. None finds records without a key.
+        key_format : {"int8", "int16", "int32", "int64"}, optional
+            How an int is stored, big-endian: ``"int32"`` by Java's ``IntegerSerializer``, ``"int64"`` by its
+            ``LongSerializer``.
+        partitioner : {"auto", "murmur2", "consistent", "fnv1a"}, optional
+            Java's default (``murmur2_random`` to librdkafka), librdkafka's own (``consistent_random``), or sarama's. By
+            default the one that has put a sample of the keys where they lie, or all partitions where none has. None
+            reads all: for topics that had fewer partitions once, or producers that choose by themselves.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As from `read`. The receipt's notes tell which partitions were read, and why.
+
+        Warns
+        -----
+        KafkalabWarning
+            Nothing was found, and not all partitions were read.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> cluster = kl.MemoryCluster({"orders": 1})
+        >>> cluster.append("orders", kl.MemoryRecord(b"paid", key=b"u42"), kl.MemoryRecord(b"new", key=b"u7"))
+        >>> kl.Lab(cluster, cluster).find("orders", "u42", columns=["offset", "key", "value"])
+           offset  key value
+        0       0  u42  paid
+        """
+        stored = as_stored(key, key_format)
+        scan = self._few(topic, start, 0, {"key": "auto", **reading}, end=end)
+        ranges, note = homes(scan, stored, partitioner)
+        plan = scan.plan.with_ranges(ranges)
+        frame = self._choose(
+            replace(scan, plan=plan), {part: OfKey(stored) for part in ranges}, reading, lambda: [note]
+        )
+        if frame.empty and len(ranges) < len(scan.plan.ranges):
+            warnings.warn(f"no record of the range has the key {key!r}: {note}", KafkalabWarning, stacklevel=2)
+        return frame
+
+    def compacted(
+        self, topic: str, as_of: Position = "latest", *, tombstones: Tombstones = "apply", **reading: Unpack[Reading]
+    ) -> pd.DataFrame:
+        """Return the newest record of each key, as compaction would leave it, whether the topic is compacted or not.
+
+        Memory holds the newest record of each key, and at most as many again.
+
+        Parameters
+        ----------
+        topic, **reading
+            As in `read`; there is no limit, and formats are found by looking. ``where`` filters what is left.
+        as_of : Position
+            As it was then: a time, an offset by partition, whatever `read` takes for its end.
+        tombstones : {"apply", "keep"}
+            A key whose newest value is null has no row, or is kept with the null.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As from `read`. A partition is compacted by itself, by offsets; should partitions share keys, the receipt's
+            notes say so. Records without a key are left out, and counted there.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> cluster = kl.MemoryCluster({"users": 1})
+        >>> pairs = [(b"ann", b"Oslo"), (b"bob", b"Graz"), (b"ann", b"Lyon"), (b"bob", None)]
+        >>> cluster.append("users", *(kl.MemoryRecord(value, key=key) for key, value in pairs))
+        >>> kl.Lab(cluster, cluster).compacted("users", columns=["offset", "key", "value"])
+           offset  key value
+        0       2  ann  Lyon
+        """
+        scan = self._few(topic, "earliest", 0, reading, end=as_of)
+        newest = {part: NewestOfEach(tombstones) for part in scan.plan.ranges}
+        return self._choose(scan, newest, reading, lambda: newest_notes(newest.values()))
 
     def tail(self, topic: str, rows: int = 1000, *, start: Position = "latest", **reading: Unpack[Reading]) -> Tail:
         """Follow a topic: keep its newest rows in a table that fills as records are written.
@@ -448,12 +549,17 @@ class Lab:
     def map_partitions(
         self,
         topic: str,
-        func: Callable[[pd.DataFrame], Any],
+        func: Callable[[Any], Any],
         start: Position = "earliest",
         end: Position = "latest",
         *,
-        workers: int = 4,
-        executor: Executor = "thread",
+        workers: int | None = None,
+        executor: ExecutorName | concurrent.futures.Executor = "thread",
+        chunk_records: int | None = None,
+        ordering: Ordering = "partition",
+        frame: FrameKind = "pandas",
+        on_error: OnFailure = "raise",
+        reduce: Callable[[Any, Any], Any] | None = None,
         **reading: Unpack[Reading],
     ) -> Any:
         """Call a function with each partition as a frame, several at a time; each worker reads its own.
@@ -465,33 +571,110 @@ class Lab:
         func : callable
             Takes a frame. What it returns is put together: frames one after the other, Series and scalars as a frame by
             partition, anything else as a list.
-        workers : int
-            How many at a time: memory holds that many partitions.
-        executor : {"thread", "sync"}
-            Threads, or one after the other in this thread.
+        workers : int, optional
+            How many at a time: memory holds that many partitions, or chunks. By default as many as there are cores; of
+            an executor of your own, twice as many as it says that it has.
+        executor : {"thread", "process", "sync"} or concurrent.futures.Executor
+            Threads, which share one core while they run Python; processes, which do not, and which functions and
+            results have to be pickled for (``pip install "kafkalab[process]"``); one after the other in this thread; or
+            an executor of your own, such as Dask's ``client.get_executor()``.
+        chunk_records : int, optional
+            Call the function with pieces of at most so many offsets instead of whole partitions, so that all workers
+            share a partition that is larger than the others.
+        ordering : {"partition", "unordered"}
+            Whether results come by partition and offset, or as they are done.
+        frame : {"pandas", "arrow"}
+            What the function gets: a `pandas.DataFrame`, or a `pyarrow.Table`.
+        on_error : {"raise", "skip", "collect"}
+            What becomes of a part that fails: an error, once the parts that have begun are done; a warning; or return
+            two things, what there is, and a list of the errors.
+        reduce : callable, optional
+            Takes what there is and the next result and returns what there is then. It is called here, as results come,
+            and what it returned last is returned, so that memory need not hold all of them.
 
         Raises
         ------
         MapError
-            A call failed. The error has the partition, and the finished parts in ``results``.
+            A part failed. The error tells partition and offsets, and has the finished parts in ``results``.
+        ArgumentError
+            The function holds on to something that cannot go to another process; it says what.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> cluster = kl.MemoryCluster({"orders": 2})
+        >>> cluster.append("orders", b"a", b"b", b"c")
+        >>> lab = kl.Lab(cluster, cluster)
+        >>> lab.map_partitions("orders", len)
+                   result
+        partition
+        0               3
+        1               0
+        >>> lab.map_partitions("orders", len, chunk_records=2, reduce=max)
+        2
         """
-        reading["progress"] = False
+        options = MapOptions(
+            workers, executor, chunk_records, ordering, frame, on_error, reduce, reading.pop("progress", True)
+        )
         scan = self._scan(topic, start, end, Limits(seconds=reading.pop("timeout", None)), reading)
+        return map_parts(scan, func, options, self._processes)
 
-        scan.names = Names()
+    def to_dask(
+        self,
+        topic: str,
+        start: Position = "earliest",
+        end: Position = "latest",
+        *,
+        chunk_records: int = 100_000,
+        schema: pa.Schema | None = None,
+        dtype_backend: Literal["pyarrow"] | None = None,
+        **reading: Unpack[Reading],
+    ) -> dd.DataFrame:
+        """Return a range of a topic as a Dask DataFrame, whose partitions are read by whichever worker needs them.
 
-        def task(part: OffsetRange, stop: Stop) -> Any:
-            collected = Collected(replace(scan, plan=scan.plan.with_ranges([part])))
-            collected.run(stop)
-            receipt = collected.scan.receipt or Receipt(())
-            if stop.is_set():
-                raise concurrent.futures.CancelledError
-            warn_if_short(receipt, "")
-            return func(to_frame(collected.table(), receipt))
+        Parameters
+        ----------
+        topic, start, end, **reading
+            As in `read`, without ``timeout``; there is no limit. The end is fixed at once. ``where``, ``columns``
+            and the columns that Dask finds it needs are the workers' business.
+        chunk_records : int
+            Most offsets in a partition.
+        schema : pyarrow.Schema, optional
+            The columns of every partition. By default those of the record, and the fields that a sample of a thousand
+            records has; a record with others is an error when it is read.
+        dtype_backend : {"pyarrow"}, optional
+            As in `pandas.read_csv`. By default types are those of `read`, but for whole numbers and truth values of
+            fields: these are pandas' nullable ones, as a type must not depend on whether a partition has nulls.
 
-        results = run_all(task, list(scan.plan.ranges), workers, executor)
-        scan.names.check(scan.row_options)
-        return combine(results)
+        Returns
+        -------
+        dask.dataframe.DataFrame
+            Nothing but the sample is read yet. Needs ``pip install "kafkalab[dask]"``, and kafkalab on the workers. A
+            partition that cannot be read whole is an error.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> cluster = kl.MemoryCluster({"orders": 2})
+        >>> cluster.append("orders", b'{"amount": 5}', b'{"amount": 7}', b'{"amount": 1}')
+        >>> frame = kl.Lab(cluster, cluster).to_dask("orders", value="json", chunk_records=2)
+        >>> frame.npartitions
+        3
+        >>> int(frame["amount"].sum().compute(scheduler="sync"))
+        13
+        """
+        check_count("chunk_records", chunk_records)
+        if dtype_backend not in (None, "pyarrow"):
+            message = f"dtype_backend is 'pyarrow' or None, not {dtype_backend!r}"
+            raise ArgumentError(message)
+        if "timeout" in reading:
+            message = "to_dask takes no timeout: a partition is read whole, or is an error"
+            raise ArgumentError(message)
+        scan = self._scan(topic, start, end, Limits(), reading)
+        for lost in scan.plan.lost:
+            warnings.warn(f"retention has removed {lost}; the frame is of the rest", DataLossWarning, stacklevel=2)
+        scan, found = self._typed(scan, schema)
+        return to_dask(scan, found, int(chunk_records), dtype_backend)
 
     def export(
         self,
@@ -500,20 +683,40 @@ class Lab:
         start: Position = "earliest",
         end: Position = "latest",
         *,
-        format: files.Format = "parquet",
+        format: Format = "parquet",
+        resume: bool = False,
+        overwrite: bool = False,
+        max_file_bytes: int = _FILE_BYTES,
+        escape_formulas: bool = False,
+        filesystem: pa.fs.FileSystem | None = None,
         **reading: Unpack[Reading],
     ) -> pd.DataFrame:
-        """Write a range of a topic to files, one for each partition, in bounded memory.
+        """Write a range of a topic to files, one or more for each partition, in bounded memory.
+
+        A file is written under another name, synced and then renamed, so one that has its name is whole. The files are
+        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again.
 
         Parameters
         ----------
         topic, start, end, **reading
             As in `read`; there is no limit.
-        folder : path
-            Where to; made if it is not there. A file's name tells its range: ``orders+3+100-250.parquet``.
+        folder : path or URL
+            Where to; made if it is not there. URLs are pyarrow's: ``s3://bucket/out``, ``gs://``, ``file://``. A file's
+            name tells its range: ``orders+3+100-250.parquet``.
         format : {"parquet", "csv", "jsonl", "feather"}
             CSV and JSON lines have no bytes: keys and values must be UTF-8 or decoded. CSV has no nested values either:
-            these become JSON text.
+            these become JSON text. NaN is null in JSON.
+        resume : bool
+            Go on with an export into this folder that was cut off, however it was, to the end that it was to reach.
+            Where none was, write only offsets that are not there yet.
+        overwrite : bool
+            Replace files that have some of the same offsets, once the new ones are whole.
+        max_file_bytes : int
+            Begin another file when one holds that much, in Arrow's memory.
+        escape_formulas : bool
+            For CSV: put a ``'`` before text that spreadsheets would run.
+        filesystem : pyarrow.fs.FileSystem, optional
+            What has the folder, where a URL does not say.
 
         Returns
         -------
@@ -523,15 +726,23 @@ class Lab:
         Raises
         ------
         ExportError
-            A file cannot be written; those written before are whole.
+            A file cannot be written, or the folder has some of the offsets already. Files that are there are whole.
         """
-        files.check_format(format)
-        scan = self._scan(topic, start, end, Limits(seconds=reading.pop("timeout", None)), reading)
-        scan.names = Names()
-        parts = (replace(scan, plan=scan.plan.with_ranges([part])) for part in scan.plan.ranges if part.span)
-        written = files.as_frame(list(files.export(parts, Path(folder), format)))
+        made = file_format(format, escape_formulas=escape_formulas)
+        if max_file_bytes < 1:
+            message = f"max_file_bytes is a number from 1 on, not {max_file_bytes!r}"
+            raise ArgumentError(message)
+        own = ("resume", "overwrite", "max_file_bytes", "escape_formulas", "filesystem", "format")
+        limits = Limits(seconds=reading.pop("timeout", None))
+        scan = self._scan(topic, start, end, limits, reading, own=own)
+        where = Folder.at(folder, filesystem)
+        manifest = begin(scan, where, format_name=format, resume=resume, overwrite=overwrite)
+        fields = [name for file in manifest.own for name in file.schema.names]
+        scan.names = Names(dict.fromkeys(fields))
+        export = Export(scan, where, format, made, max_file_bytes, manifest)
+        export.run()
         scan.names.check(scan.row_options)
-        return written
+        return export.frame()
 
     # Consumer groups: the one thing here that changes a cluster
 
@@ -542,7 +753,7 @@ class Lab:
         handler: HandlerLike = None,
         *,
         workers: int = 10,
-        ordering: Ordering = "partition",
+        ordering: GroupOrdering = "partition",
         start: Literal["earliest", "latest", "error"] = "earliest",
         on_error: GroupOnError = "raise",
         isolation_level: IsolationLevel | str = "read_committed",
@@ -691,7 +902,7 @@ class Lab:
         seconds: float = 10.0,
         warm_up: float = 2.0,
         start: Position = "earliest",
-        ordering: Ordering = "partition",
+        ordering: GroupOrdering = "partition",
         worker_kind: WorkerKind = "thread",
         buffer_depth: int | None = None,
     ) -> Measurement:
@@ -770,7 +981,7 @@ class Lab:
         budget: float | None = None,
         start: Position = "earliest",
         workers: int = 10,
-        ordering: Ordering = "partition",
+        ordering: GroupOrdering = "partition",
         worker_kind: WorkerKind = "thread",
         resume: SweepResult | str | os.PathLike[str] | None = None,
         progress: bool = True,
@@ -840,7 +1051,7 @@ class Lab:
         workers: int = 10,
         process: Process | None = None,
         start: Position = "earliest",
-        ordering: Ordering = "partition",
+        ordering: GroupOrdering = "partition",
         worker_kind: WorkerKind = "thread",
         deadline: float = 3600.0,
     ) -> TuningSession:
@@ -919,10 +1130,12 @@ class Lab:
         reading: Reading,
         *,
         follow: bool = False,
+        own: Iterable[str] = (),
     ) -> Scan:
-        unknown = reading.keys() - Reading.__annotations__.keys()
-        for name in sorted(unknown):
-            message = f"there is no option {name!r}: {did_you_mean(name, Reading.__annotations__)}"
+        """Return the scan that a verb needs; ``own`` are options that the verb has beside those of all."""
+        known = Reading.__annotations__.keys()
+        for name in sorted(reading.keys() - known):
+            message = f"there is no option {name!r}: {did_you_mean(name, known | set(own))}"
             raise TypeError(message)
         given: dict[str, Any] = {**reading}
         row_options = RowOptions(**{name: given[name] for name in _ROWS if name in given})
@@ -946,6 +1159,43 @@ class Lab:
         return replace(
             scan, row_options=replace(scan.row_options, headers=scan.row_options.wants_headers, columns=None)
         )
+
+    def _sampled(self, scan: Scan, n: int, seed: int | None, shaper: RowShaper) -> tuple[pa.Table, Receipt]:
+        plan = scan.plan
+        sampler = Sampler(plan, self.fetcher, scan.fetch_options, FetchControl(), np.random.default_rng(seed))
+        sampled = sampler.take(n)
+        lost = (*plan.lost, *sampled.lost)
+        for part in lost:
+            warnings.warn(f"retention has removed {part}; the sample is of the rest", DataLossWarning, stacklevel=3)
+        batches = [shaper.shape(step) for step in sampled.steps if step.arrow_batch.num_rows] or [shaper.empty()]
+        table = unify([pa.Table.from_batches([rows]) for rows in batches]).unify_dictionaries()
+        receipt = Receipt(
+            tuple(_sampled_part(step) for step in sampled.steps),
+            scan.fetch_options.isolation_level,
+            self.fetcher.name,
+            sampled.live,
+            (
+                f"a sample of {table.num_rows} records",
+                *(f"lost to retention: {part}" for part in lost),
+                *shaper.notes(plan.topic),
+            ),
+        )
+        return table, receipt
+
+    def _typed(self, scan: Scan, schema: pa.Schema | None) -> tuple[Scan, pa.Schema]:
+        """Return a scan all of whose parts have the same columns, and these: given, known, or seen in a sample."""
+        options = scan.row_options
+        if schema is not None:
+            return replace(scan, row_options=replace(options, columns=schema.names)), schema
+        if not options.has_fields:
+            return scan, RowShaper(options).empty().schema
+        shaper = RowShaper(replace(options, columns=None, where=None), scan.plan.windows)
+        table, _ = self._sampled(scan, _SAMPLED, 0, shaper)
+        if table.num_rows:
+            options.check_columns(table.column_names)
+        names = [name for name in options.columns or table.column_names if name in table.column_names]
+        formats = {source: shaper.found.get(source, getattr(options, source)) for source in ("key", "value")}
+        return replace(scan, row_options=replace(options, **formats)), table.select(names).schema
 
     def _outer(self, scan: Scan, n: int, *, at_end: bool = False) -> tuple[pa.Table, Receipt]:
         """Read the first or last n rows of each range, in ever larger windows until they are found."""
@@ -979,8 +1229,26 @@ class Lab:
             raise
         return collected.table(), scan.receipt or Receipt(())
 
+    def _choose(
+        self,
+        scan: Scan,
+        choosers: Mapping[OffsetRange, Chooser],
+        reading: Reading | Found,
+        notes: Callable[[], Iterable[str]],
+    ) -> pd.DataFrame:
+        """Return the rows that choosers keep of a scan of a few records."""
+        chosen = Chosen(scan, scan.row_options, choosers)
+        try:
+            chosen.run()
+            table, receipt = chosen.table(), chosen.receipt()
+        except BaseException:
+            self._partial = chosen
+            raise
+        warn_if_short(receipt, "")
+        return self._chosen(table, replace(receipt, notes=(*receipt.notes, *notes())), reading)
+
     @staticmethod
-    def _chosen(table: pa.Table, receipt: Receipt, reading: Reading) -> pd.DataFrame:
+    def _chosen(table: pa.Table, receipt: Receipt, reading: Reading | Found) -> pd.DataFrame:
         """Return the frame of a few rows, with the columns that were asked for."""
         receipt = replace(receipt, partitions=tuple(_with_rows(part, table) for part in receipt.partitions))
         if "errors" not in reading and table["_error"].null_count == table.num_rows:

@@ -172,6 +172,21 @@ class PartitionReceipt:
         """What was asked for."""
         return OffsetRange(self.topic, self.partition, self.start, self.end)
 
+    def goes_on_with(self, other: PartitionReceipt) -> bool:
+        """Return whether another range begins where this one, read whole, ends."""
+        same = (self.topic, self.partition, self.end) == (other.topic, other.partition, other.start)
+        return same and self.stop == StopReason.REACHED
+
+    def joined(self, other: PartitionReceipt) -> PartitionReceipt:
+        """Return the receipt of this range and the one that it goes on with."""
+        return replace(
+            other,
+            start=self.start,
+            records=self.records + other.records,
+            rows=self.rows + other.rows,
+            bytes=self.bytes + other.bytes,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class LiveEstimate:
@@ -240,6 +255,22 @@ class Receipt:
             None,
             tuple(dict.fromkeys(note for receipt in all_of_them for note in receipt.notes)),
         )
+
+    def coalesced(self) -> Self:
+        """Return the same receipt with ranges that follow on each other, and were read whole, told as one.
+
+        Examples
+        --------
+        >>> pieces = [PartitionReceipt("orders", 0, n, n + 5, n + 5, records=5, rows=5) for n in (0, 5, 10)]
+        >>> Receipt(tuple(pieces)).coalesced().partitions[0].offset_range
+        OffsetRange(topic='orders', partition=0, start=0, end=15)
+        """
+        told: list[PartitionReceipt] = []
+        for part in self.partitions:
+            if told and told[-1].goes_on_with(part):
+                part = told.pop().joined(part)  # noqa: PLW2901 - it is the next one's neighbour
+            told.append(part)
+        return replace(self, partitions=tuple(told))
 
     def to_json(self) -> str:
         """Return the receipt as one short string."""

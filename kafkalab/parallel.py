@@ -1,81 +1,265 @@
-"""A function mapped over partitions, each read where it is worked on."""
+"""A function mapped over the parts of a topic: each is read where it is worked on, and handed out as there is room."""
 
 from __future__ import annotations
 
-import concurrent.futures
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import itertools
+import warnings
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-import pandas as pd
-
-from kafkalab.errors import ArgumentError, MapError
+from kafkalab.combine import combine
+from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, MapError
 from kafkalab.fetch.base import Stop
-from kafkalab.frame import concat
+from kafkalab.frame import warn_if_short
+from kafkalab.model import PartitionReceipt, Receipt, StopReason
+from kafkalab.parts import PartReader
+from kafkalab.pickling import Sealed, check_travels
+from kafkalab.plan import Pieces
+from kafkalab.progress import progress
+from kafkalab.rows import Names
+from kafkalab.scan import LOST
+from kafkalab.task import FrameKind, Outcome, Task, elsewhere
+from kafkalab.workers import ExecutorName, Processes, Workers, check_count, goes_elsewhere, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from concurrent.futures import Executor, Future
+
     from kafkalab.model import OffsetRange
+    from kafkalab.scan import Scan
 
-Executor: TypeAlias = Literal["thread", "sync"]
-Task: TypeAlias = Callable[["OffsetRange", Stop], Any]
+Ordering: TypeAlias = Literal["partition", "unordered"]
+OnFailure: TypeAlias = Literal["raise", "skip", "collect"]
+Reduce: TypeAlias = "Callable[[Any, Any], Any]"
+
+_MOST_AHEAD = 4  # times what is handed out at once: results that wait for an earlier one, to be folded in order
 
 
-def run_all(task: Task, ranges: list[OffsetRange], workers: int, executor: str) -> dict[OffsetRange, Any]:
-    """Return what a task gives for each range; the event that a task gets tells it to stop.
+@dataclass(frozen=True, slots=True)
+class MapOptions:
+    """How to map a function over a topic; `kafkalab.lab.Lab.map_partitions` says what each means."""
+
+    workers: int | None = None
+    executor: ExecutorName | Executor = "thread"
+    chunk_records: int | None = None
+    ordering: Ordering = "partition"
+    frame: FrameKind = "pandas"
+    on_error: OnFailure = "raise"
+    reduce: Reduce | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        _check_one_of("ordering", self.ordering, get_args(Ordering))
+        _check_one_of("frame", self.frame, get_args(FrameKind))
+        _check_one_of("on_error", self.on_error, get_args(OnFailure))
+        check_count("workers", self.workers)
+        check_count("chunk_records", self.chunk_records)
+
+
+def _check_one_of(name: str, given: object, known: Sequence[str]) -> None:
+    if given not in known:
+        raise ArgumentError(f"{name} is {' or '.join(map(repr, known))}, not {given!r}")
+
+
+def map_parts(scan: Scan, func: Callable[[Any], Any], options: MapOptions, processes: Processes) -> Any:
+    """Call a function with each part of a scan's plan, and return what it returned, put together.
 
     Raises
     ------
     MapError
-        From the first failure in the order of the ranges; what the others gave is in its ``results``.
+        A part failed, and failures are to be raised, or the executor broke.
+    ArgumentError, UnsupportedError
+        The function or the topic cannot go to another process.
     """
-    stop = Stop()
-    if executor == "sync":
-        return _gather({part: _done(task, part, stop) for part in ranges})
-    if workers < 1:
-        message = f"workers is a number from 1 on, not {workers}"
-        raise ArgumentError(message)
-    if executor != "thread":
-        message = f"executor is 'thread' or 'sync', not {executor!r}"
-        raise ArgumentError(message)
-    with concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="kafkalab-map") as pool:
+    ranges = scan.plan.ranges
+    parts = ranges if options.chunk_records is None else Pieces(ranges, int(options.chunk_records))
+    for lost in scan.plan.lost:
+        warnings.warn(f"retention has removed {lost}; the map is of the rest", DataLossWarning, stacklevel=3)
+    task = Task(PartReader(scan), func, options.frame)
+    # Whatever cannot travel is refused before a process is started for it.
+    run = _Run(task, options, _sealed(task) if goes_elsewhere(options.executor) else None)
+    with (
+        opened(options.executor, options.workers, processes) as workers,
+        progress(scan.plan.span, scan.plan.topic, shown=options.progress) as advance,
+    ):
+        run.through(parts, workers, advance)
+        if run.broken:
+            raise run.failed()
+    if run.failures and options.on_error == "raise":
+        raise run.failed()
+    return _told(run, scan, options)
+
+
+def _sealed(task: Task) -> Sealed:
+    task.reader.check_travels()
+    check_travels(task.func)
+    return Sealed(task)
+
+
+def _told(run: _Run, scan: Scan, options: MapOptions) -> Any:
+    """Return what a map gives, and warn of what it does not hold."""
+    run.names.check(scan.row_options)
+    numbers = run.finished()
+    receipt = run.receipt()
+    if options.reduce is None:
+        values, parts = [run.values[number] for number in numbers], [run.parts[number] for number in numbers]
+        value = combine(values, parts, receipt, in_pieces=options.chunk_records is not None)
+    else:
+        value = run.folded
+    read = tuple(part for part in receipt.partitions if part.stop != StopReason.ERROR)
+    warn_if_short(replace(receipt, partitions=read), "")
+    if options.on_error == "collect":
+        return value, [run.failures[number] for number in sorted(run.failures)]
+    if run.failures:
+        warnings.warn(f"{len(run.failures)} left out: {run.failed()}", KafkalabWarning, stacklevel=4)
+    return value
+
+
+@dataclass(slots=True)
+class _Run:
+    """One map under way: what has come back, by the number of its part, and what is folded."""
+
+    task: Task
+    options: MapOptions
+    sealed: Sealed | None
+    parts: dict[int, OffsetRange] = field(default_factory=dict)
+    values: dict[int, Any] = field(default_factory=dict)
+    receipts: dict[int, Receipt] = field(default_factory=dict)
+    failures: dict[int, MapError] = field(default_factory=dict)
+    names: Names = field(default_factory=Names)
+    folded: Any = None
+    broken: bool = False
+    fold_next: int = 0
+    any_folded: bool = False
+
+    def through(self, parts: Iterable[OffsetRange], workers: Workers, advance: Callable[[int], object]) -> None:
+        """Hand out parts, as many at a time as there is room for, and take what comes back."""
+        stop = Stop()
+        submit = self._submitter(workers.executor, stop)
+        left = enumerate(parts)
+        out: dict[Future[Any], int] = {}
         try:
-            futures = {part: pool.submit(task, part, stop) for part in ranges}
-            concurrent.futures.wait(futures.values())
+            while True:
+                for number, part in itertools.islice(left, self._room(workers.depth, len(out))):
+                    self.parts[number] = part
+                    self._submit(submit, number, out)
+                if not out:
+                    return
+                for future in wait(out, return_when=FIRST_COMPLETED).done:
+                    number = out.pop(future)
+                    self._take(number, future)
+                    advance(self.parts[number].span)
+                if self._over:
+                    _cancel(out)
         except BaseException:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            _cancel(out)
             raise
-    return _gather(futures)
+
+    def _submitter(self, executor: Executor, stop: Stop) -> Callable[[OffsetRange], Future[Any]]:
+        sealed = self.sealed
+        if sealed is None:
+            return lambda part: executor.submit(self.task, part, stop)
+        return lambda part: executor.submit(elsewhere, sealed, part)
+
+    def _submit(self, submit: Callable[[OffsetRange], Future[Any]], number: int, out: dict[Future[Any], int]) -> None:
+        if self.broken:
+            return
+        try:
+            out[submit(self.parts[number])] = number
+        except BrokenExecutor as error:
+            self._fail(number, Outcome(error=error, doing="the executor"))
+
+    @property
+    def _over(self) -> bool:
+        return self.broken or (bool(self.failures) and self.options.on_error == "raise")
+
+    @property
+    def _in_order(self) -> bool:
+        return self.options.ordering == "partition"
+
+    def _room(self, depth: int, out: int) -> int:
+        """Return how many more parts may be handed out: results that wait to be folded take room, too."""
+        if self._over:
+            return 0
+        waiting = len(self.values) if self.options.reduce else 0
+        return max(0, min(depth - out, _MOST_AHEAD * depth - out - waiting))
+
+    def _take(self, number: int, future: Future[Any]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._fail(number, Outcome(error=error, doing="the executor"))
+            return
+        outcome: Outcome = future.result().open() if self.sealed else future.result()
+        self.names.add(outcome.names)
+        if self.sealed:  # its warnings were shown, if at all, by the other process
+            for note in outcome.receipt.notes:
+                if note.startswith(LOST):
+                    warnings.warn(note, DataLossWarning, stacklevel=5)
+        if outcome.error is not None:
+            self._fail(number, outcome)
+            return
+        self.values[number] = outcome.value
+        self.receipts[number] = outcome.receipt
+        self._fold()
+
+    def _fail(self, number: int, outcome: Outcome) -> None:
+        part, scan, error = self.parts[number], self.task.reader.scan, outcome.error
+        message = f"{outcome.doing} failed on offsets {part.start} to {part.end}: {error!r}"
+        failure = MapError(message, topic=part.topic, partition=part.partition, offset=part.start)
+        failure.__cause__ = error
+        failure.results, failure.finished, failure.failed = [], [], [part]
+        failure.errors = [] if error is None else [error]
+        self.failures[number] = failure
+        unread = PartitionReceipt(part.topic, part.partition, part.start, part.end, part.start, stop=StopReason.ERROR)
+        self.receipts[number] = Receipt((unread,), scan.fetch_options.isolation_level, scan.fetcher.name)
+        self.broken = self.broken or isinstance(error, BrokenExecutor)
+        self._fold()
+
+    def _fold(self) -> None:
+        """Fold what has come, in order as far as nothing before it is missing."""
+        reduce = self.options.reduce
+        while reduce is not None and (self.values or self.fold_next in self.failures):
+            number = self.fold_next if self._in_order else next(iter(self.values), -1)
+            if number in self.values:
+                value = self.values.pop(number)
+                self.folded = reduce(self.folded, value) if self.any_folded else value
+                self.any_folded = True
+            elif number not in self.failures:
+                return
+            self.fold_next += 1
+
+    def finished(self) -> list[int]:
+        """Return the numbers of the parts whose results are here, in the order that was asked for."""
+        return sorted(self.values) if self._in_order else list(self.values)
+
+    def receipt(self) -> Receipt:
+        """Return what was read, and what was not."""
+        merged = Receipt.merge(self.receipts[number] for number in sorted(self.receipts)).coalesced()
+        lost = (f"{LOST}{part}" for part in self.task.reader.scan.plan.lost)
+        return replace(merged, notes=(*lost, *merged.notes))
+
+    def failed(self) -> MapError:
+        """Return all failures as one error, that of the first part, with the results that there are."""
+        failures = [self.failures[number] for number in sorted(self.failures)]
+        first, more = failures[0], len(failures) - 1
+        also = f", and {more} more failed" if more else ""
+        message = f"{first.args[0]}{also}; finished parts are in the error's results"
+        error = MapError(message, topic=first.topic, partition=first.partition, offset=first.offset)
+        error.__cause__ = first.__cause__
+        error.results = [self.folded] * self.any_folded + [self.values[number] for number in self.finished()]
+        error.finished = [part for number, part in sorted(self.parts.items()) if self._is_done(number)]
+        error.errors = [one for failure in failures for one in failure.errors]
+        error.failed = [part for failure in failures for part in failure.failed]
+        return error
+
+    def _is_done(self, number: int) -> bool:
+        return number in self.receipts and number not in self.failures
 
 
-def _done(task: Task, part: OffsetRange, stop: Stop) -> concurrent.futures.Future[Any]:
-    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-    try:
-        future.set_result(task(part, stop))
-    except Exception as error:  # noqa: BLE001 - gathered with the others'
-        future.set_exception(error)
-    return future
-
-
-def _gather(futures: dict[OffsetRange, concurrent.futures.Future[Any]]) -> dict[OffsetRange, Any]:
-    failures = {part: future.exception() for part, future in futures.items() if future.exception() is not None}
-    results = {part: future.result() for part, future in futures.items() if part not in failures}
-    if failures:
-        part, first = next(iter(failures.items()))
-        more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-        message = f"the function failed{more}: {first!r}; finished parts are in the error's results"
-        error = MapError(message, topic=part.topic, partition=part.partition, offset=part.start)
-        error.results, error.errors = list(results.values()), [e for e in failures.values() if e is not None]
-        raise error from first
-    return results
-
-
-def combine(results: dict[OffsetRange, Any]) -> Any:
-    """Return frames joined, Series and scalars as a frame by partition, anything else as a list."""
-    values = list(results.values())
-    if values and all(isinstance(value, pd.DataFrame) for value in values):
-        return concat(values) if all("kafkalab" in value.attrs for value in values) else pd.concat(values)
-    if values and all(isinstance(value, pd.Series) or pd.api.types.is_scalar(value) for value in values):
-        index = pd.Index([part.partition for part in results], name="partition")
-        rows = [value if isinstance(value, pd.Series) else pd.Series({"result": value}) for value in values]
-        return pd.DataFrame([row.to_dict() for row in rows], index=index)
-    return values
+def _cancel(out: dict[Future[Any], int]) -> None:
+    """Take back what has not begun; nobody waits for it any more."""
+    for future in list(out):
+        if future.cancel():
+            del out[future]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import index
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from kafkalab.model import IsolationLevel, OffsetRange
 from kafkalab.positions import AtTime, Resolver, parse_by_partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -176,16 +178,49 @@ def _range(topic: str, partition: int, start: int, end: int, by_time: bool) -> O
     return OffsetRange(topic, partition, start, end)
 
 
-def split(offset_range: OffsetRange, max_span: int) -> Iterator[OffsetRange]:
-    """Cut a range into pieces of at most ``max_span`` offsets, in order.
+@dataclass(frozen=True, slots=True)
+class Pieces(Sequence[OffsetRange]):
+    """Ranges cut into pieces of at most ``max_span`` offsets, in order, each made when it is asked for.
+
+    A range without offsets is one piece, so that no partition goes unseen.
 
     Examples
     --------
-    >>> print(*split(OffsetRange("orders", 0, 5, 12), 3))
-    orders[0]@5-8 orders[0]@8-11 orders[0]@11-12
+    >>> pieces = Pieces((OffsetRange("orders", 0, 5, 12), OffsetRange("orders", 1, 0, 0)), 3)
+    >>> print(*pieces)
+    orders[0]@5-8 orders[0]@8-11 orders[0]@11-12 orders[1]@0-0
+    >>> len(pieces)
+    4
     """
-    for start in range(offset_range.start, offset_range.end, max_span):
-        yield OffsetRange(offset_range.topic, offset_range.partition, start, min(start + max_span, offset_range.end))
+
+    ranges: tuple[OffsetRange, ...]
+    max_span: int
+    _ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        counts = (max(1, -(-offset_range.span // self.max_span)) for offset_range in self.ranges)
+        object.__setattr__(self, "_ends", tuple(itertools.accumulate(counts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, key: int) -> OffsetRange: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> list[OffsetRange]: ...
+
+    def __getitem__(self, key: int | slice) -> OffsetRange | list[OffsetRange]:
+        if isinstance(key, slice):
+            return [self[number] for number in range(*key.indices(len(self)))]
+        number = range(len(self))[key]
+        place = bisect_right(self._ends, number)
+        whole = self.ranges[place]
+        start = whole.start + (number - (self._ends[place - 1] if place else 0)) * self.max_span
+        return OffsetRange(whole.topic, whole.partition, start, min(start + self.max_span, whole.end))
+
+    def __iter__(self) -> Iterator[OffsetRange]:
+        return map(self.__getitem__, range(len(self)))
 
 
 def draw_fresh(rng: np.random.Generator, total: int, drawn: NDArray[np.int64], count: int) -> NDArray[np.int64]:

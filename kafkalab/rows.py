@@ -130,6 +130,12 @@ class Names:
     missing: set[str] = field(default_factory=set)
     rows: int = 0
 
+    def add(self, other: Names) -> None:
+        """Count what another part of the read has seen."""
+        self.fields |= other.fields
+        self.missing |= other.missing
+        self.rows += other.rows
+
     def check(self, options: RowOptions) -> None:
         """Refuse, once everything is read, names that no row has had.
 

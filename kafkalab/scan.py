@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _Kept: TypeAlias = "tuple[PartitionReceipt, pa.RecordBatch]"
 
+LOST = "lost to retention: "
+"""How a receipt's note begins that names offsets which were gone."""
+_STREAM = "a stream keeps the columns that its first rows made; read() joins them"
 _LOOK_S = 0.1
 _PLACE = ("topic", "partition", "offset")
 
@@ -324,7 +327,7 @@ class _Run:
         )
 
     def _note_loss(self, lost: OffsetRange) -> None:
-        self.notes.append(f"lost to retention: {lost}")
+        self.notes.append(f"{LOST}{lost}")
         warnings.warn(f"retention has removed {lost}; the read goes on after it", DataLossWarning, stacklevel=2)
 
     def _check_topic(self) -> None:
@@ -358,11 +361,17 @@ def _conforming(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iter
     yield first
     for rows in others:
         same = rows.schema.equals(first.schema, check_metadata=True)
-        yield rows if same else _conform(rows, first.schema)
+        yield rows if same else conform(rows, first.schema, _STREAM)
 
 
-def _conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return rows as the schema has them, where that loses nothing."""
+def conform(rows: pa.RecordBatch | pa.Table, schema: pa.Schema, hint: str) -> pa.RecordBatch | pa.Table:
+    """Return rows as the schema has them, where that loses nothing.
+
+    Raises
+    ------
+    DecodeError
+        It would lose something; the hint says what to do.
+    """
     try:
         rows = with_text(rows, {column.name for column in schema if column.metadata == JSON_TEXT})
         _check_fits(rows.schema, schema)
@@ -372,7 +381,7 @@ def _conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         return rows.select(schema.names).cast(schema)
     except pa.ArrowException as error:
         place = {name: rows[name][0].as_py() for name in _PLACE if name in rows.schema.names}
-        message = f"{error}: a stream keeps the columns that its first rows made; read() joins them"
+        message = f"{error}: {hint}"
         raise DecodeError(message, **place) from error
 
 
@@ -381,11 +390,11 @@ def _check_fits(found: pa.Schema, schema: pa.Schema) -> None:
     joined = pa.unify_schemas([schema, found], promote_options="permissive")
     for column in found:
         if column.name not in schema.names:
-            message = f"the first rows have no field {column.name!r}"
+            message = f"the schema has no field {column.name!r}"
             raise pa.ArrowInvalid(message)
         kept = schema.field(column.name)
         texts = column.metadata != kept.metadata and column.type != pa.null()
         if texts or joined.field(column.name).type != kept.type:
             kind = "values of several types" if column.metadata else column.type
-            message = f"field {column.name!r} holds {kind}, and {kept.type} in the first rows"
+            message = f"field {column.name!r} holds {kind}, and {kept.type} in the schema"
             raise pa.ArrowInvalid(message)

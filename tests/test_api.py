@@ -3,6 +3,7 @@
 import datetime as dt
 import inspect
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,18 @@ def test_mapping_and_exporting_are_typed(lab: kl.Lab, tmp_path: Path) -> None:
     assert sums["result"].tolist() == [12, 0]
     written: pd.DataFrame = lab.export("orders", tmp_path, format="csv", value="text", progress=False)
     assert written["rows"].tolist() == [2]
+    lab.export("orders", tmp_path / "more", resume=True, overwrite=False, max_file_bytes=1 << 20, progress=False)
+    loaded: pd.DataFrame = kl.load(tmp_path, dtype_backend="pyarrow")
+    assert len(loaded) == 2
+
+
+def test_keys_are_typed(lab: kl.Lab) -> None:
+    frames: list[pd.DataFrame] = [
+        lab.find("orders", "u1", partitioner=None),
+        lab.find("orders", b"u1", 0, "latest", partitioner="auto", value="json"),
+        lab.compacted("orders", "2027-01-01", tombstones="keep", key="text"),
+    ]
+    assert [len(frame) for frame in frames] == [1, 1, 1]
 
 
 def test_settings_are_typed(tmp_path: Path) -> None:
@@ -160,6 +173,32 @@ def test_settings_are_typed(tmp_path: Path) -> None:
     assert config == {"fetch.min.bytes": 131_072}
     assert notes
     assert len(table) == len(settings.values())
+
+
+def test_working_in_parallel_is_typed(lab: kl.Lab) -> None:
+    total: int = lab.map_partitions(
+        "orders",
+        lambda table: table.num_rows,
+        "earliest",
+        end="latest",
+        executor="sync",
+        chunk_records=1,
+        ordering="unordered",
+        frame="arrow",
+        on_error="raise",
+        reduce=lambda one, other: one + other,
+        progress=False,
+    )
+    assert total == 2
+    with ThreadPoolExecutor(1) as pool:
+        _, errors = lab.map_partitions("orders", len, executor=pool, on_error="collect")
+    assert errors == []
+    frame = lab.to_dask("orders", value="json", chunk_records=1, dtype_backend="pyarrow", columns=["amount"])
+    assert frame.npartitions == 3
+    with pytest.raises(kl.MapError) as caught:
+        lab.map_partitions("orders", lambda part: part["absent"], executor="sync")
+    failed: list[kl.OffsetRange] = caught.value.failed
+    assert failed == [kl.OffsetRange("orders", 0, 0, 2)]
 
 
 def test_errors_are_caught_by_their_kind_or_the_built_in(lab: kl.Lab) -> None:

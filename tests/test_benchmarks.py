@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import sample, targets
+from benchmarks import parallel, sample, targets
 from benchmarks.__main__ import PARTS, TOPICS, options, save
 from benchmarks.contenders import contenders
 from benchmarks.read import cases
 from benchmarks.readers import readers
 from benchmarks.report import interval, into_page, kernel_table, sample_table, spread, table, with_rates
 from benchmarks.targets import Results, Target
-from benchmarks.topics import PARTITIONS, Case, Content, Written, orders
+from benchmarks.topics import Case, Content, Written, orders
 
 
 def measured(seconds: dict[str, list[float]], codec: str = "none", size: int = 110) -> pd.DataFrame:
@@ -190,6 +190,23 @@ class TestTargets:
         }
 
 
+def test_a_ratio_of_two_contenders_is_taken_repeat_by_repeat() -> None:
+    taken = pd.DataFrame(
+        {"contender": ["a", "b"] * 2, "repeat": [0, 0, 1, 1], "seconds": [2.0, 1.0, 9.0, 3.0]},
+    )
+    assert parallel.ratios(taken, "a", "b") == "b against a: 2.50 times as fast (2.00 to 3.00)"
+
+
+def test_a_hot_topic_has_nine_tenths_in_one_partition() -> None:
+    partitions, offsets = Case(110, "lz4", 1_000, hot=10).places()
+    found = np.bincount(partitions)
+    assert found[0] == 900
+    assert found.sum() == 1_000
+    assert len(found) == 4
+    assert sorted(offsets[partitions == 0]) == list(range(900))
+    assert np.bincount(Case(110, "lz4", 1_000).places()[0]).tolist() == [250] * 4
+
+
 class TestPage:
     def test_takes_the_results_between_its_marks(self) -> None:
         page = "a\n<!-- measured -->\nold\n<!-- end -->\nb\n"
@@ -257,16 +274,17 @@ class TestTopics:
         assert [len(chunk) for chunk in orders(10_001, 110)] == [10_000, 1]
 
     def test_have_names_of_their_own(self) -> None:
-        ways = itertools.product((1, 2), ("none", "lz4"), (3, 4), (5, 6))
-        assert len({Case(*way).topic for way in ways}) == 16
+        ways = itertools.product((1, 2), ("none", "lz4"), (3, 4), (5, 6), (7, 8), (0, 9))
+        assert len({Case(*way).topic for way in ways}) == 64
 
     def test_are_known_by_what_was_written(self) -> None:
-        written = Written(np.array([5, 7, 9, 11, 13]))  # to the partitions 0 1 2 3 0
+        written = Written(*Case(1, "none", 5).places(), np.array([5, 7, 9, 11, 13]))  # to the partitions 0 1 2 3 0
         assert written.content == Content(5, 45, 5 + 2 * 7 + 3 * 9 + 4 * 11 + 2 * 13)
         assert written.content_at([(0, 1), (2, 0)]) == Content(2, 22, 2 * 13 + 3 * 9)
 
     def test_of_a_place_named_twice_have_one_record_there(self) -> None:
-        assert Written(np.array([5] * PARTITIONS)).content_at([(1, 0), (1, 0)]) == Content(1, 5, 10)
+        written = Written(*Case(1, "none", 4).places(), np.array([5] * 4))
+        assert written.content_at([(1, 0), (1, 0)]) == Content(1, 5, 10)
 
 
 class TestContent:

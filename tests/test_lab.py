@@ -395,6 +395,14 @@ def test_a_wrong_keyword_is_a_type_error_with_the_one_like_it(lab: kl.Lab, call:
         call(lab, colums=["offset"])
 
 
+def test_a_wrong_keyword_may_be_like_one_that_only_some_verbs_have(lab: kl.Lab) -> None:
+    wrong: Any = {"limt": 5}
+    with pytest.raises(TypeError, match="there is no option 'limt': did you mean 'limit'"):
+        lab.scan(TOPIC, **wrong)
+    with pytest.raises(TypeError, match="there is no option 'limt': there are"):
+        lab.head(TOPIC, **wrong)
+
+
 def test_a_wrong_keyword_of_read_is_a_type_error(lab: kl.Lab) -> None:
     wrong: Any = {"colums": ["offset"]}
     with pytest.raises(TypeError, match="colums"):

@@ -323,6 +323,73 @@ def test_an_interrupt_ends_a_wait_of_the_main_thread() -> None:
         assert time.monotonic() - begun < 5
 
 
+@pytest.mark.parametrize("sent", [b"", b"\0\0", framed(bytes(1000))[:500]], ids=["nothing", "half a length", "half"])
+def test_a_wait_within_an_answer_ends_too(sent: bytes) -> None:
+    stop, arrived = StopFlag(), threading.Event()
+
+    def serve(client: socket.socket) -> None:
+        client.sendall(sent)
+        arrived.set()
+
+    with served(serve) as port:
+        connection = Connection.open("127.0.0.1", port, connect_timeout=5)
+        assert arrived.wait(5)
+        threading.Timer(0.05, stop.set).start()
+        begun = time.monotonic()
+        with pytest.raises(_native.StoppedError):
+            connection.receive_fetch(60, version=11, correlation_id=1, stop=stop)
+        assert time.monotonic() - begun < 2
+        with pytest.raises(OSError, match="closed"):
+            connection.receive(5)
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[int]:
+    """Give a port whose queue is full: the system drops whoever else comes, and nobody tells them."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.settimeout(0)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_connecting_to_nobody_ends_when_it_is_stopped() -> None:
+    stop = StopFlag()
+    with black_hole() as port:
+        threading.Timer(0.05, stop.set).start()
+        begun = time.monotonic()
+        with pytest.raises(_native.StoppedError):
+            Connection.open("127.0.0.1", port, connect_timeout=60, stop=stop)
+        assert time.monotonic() - begun < 2
+
+
+def test_connecting_to_nobody_ends_when_it_is_interrupted() -> None:
+    with black_hole() as port:
+        timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            Connection.open("127.0.0.1", port, connect_timeout=60)
+        timer.join()
+        assert time.monotonic() - begun < 2
+
+
+def test_connecting_to_nobody_times_out() -> None:
+    with black_hole() as port, pytest.raises(TimeoutError):
+        Connection.open("127.0.0.1", port, connect_timeout=0.2)
+
+
+def test_the_family_of_addresses() -> None:
+    with served(lambda _: None) as port:
+        Connection.open("localhost", port, connect_timeout=5, address_family="v4").close()
+    with pytest.raises(OSError, match="no address of the family V6"):
+        Connection.open("127.0.0.1", port, connect_timeout=5, address_family="v6")
+    with pytest.raises(ValueError, match="any, v4 or v6"):
+        Connection.open("127.0.0.1", port, connect_timeout=5, address_family="v5")
+
+
 def test_a_length_no_broker_sends_is_refused() -> None:
     with served(lambda client: client.sendall(b"HTTP/1.1 400 Bad Request")) as port:
         connection = Connection.open("127.0.0.1", port, connect_timeout=5)

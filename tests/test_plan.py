@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kafkalab.errors import ArgumentError, DataLossError, PositionError, UnknownPartitionError
 from kafkalab.model import OffsetRange, PartitionInfo, TopicInfo, Watermarks
-from kafkalab.plan import Plan, Request, TimeWindow, choose_partitions, draw_fresh, locate, make_plan, split
+from kafkalab.plan import Pieces, Plan, Request, TimeWindow, choose_partitions, draw_fresh, locate, make_plan
 from kafkalab.positions import Committed
 from tests.statistics import chi_square_is_plausible
 
@@ -171,12 +171,18 @@ def test_a_plan_is_half_open_and_inside_the_log(data: st.DataObject, log: list[i
         assert range_of("earliest", -1).end == stable - 1
 
 
-@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(1, 100))
-def test_a_split_covers_its_range_exactly(start: int, span: int, most: int) -> None:
-    whole = OffsetRange("orders", 0, start, start + span)
-    pieces = list(split(whole, most))
-    assert [offset for part in pieces for offset in range(part.start, part.end)] == list(range(start, start + span))
-    assert all(0 < part.span <= most for part in pieces)
+@given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 100)), max_size=5), st.integers(1, 30))
+def test_pieces_cover_their_ranges_exactly(bounds: list[tuple[int, int]], most: int) -> None:
+    ranges = tuple(OffsetRange("orders", p, start, start + span) for p, (start, span) in enumerate(bounds))
+    pieces = Pieces(ranges, most)
+    found = list(pieces)
+    covered = [(part.partition, offset) for part in found for offset in range(part.start, part.end)]
+    assert covered == [(part.partition, offset) for part in ranges for offset in range(part.start, part.end)]
+    assert {part.partition for part in found} == set(range(len(ranges)))
+    assert all(part.span <= most for part in found)
+    assert all(part.span or not ranges[part.partition].span for part in found)
+    assert len(pieces) == len(found)
+    assert [pieces[number] for number in range(-len(found), 0)] == pieces[:] == found
 
 
 @given(st.data(), st.integers(0, 60), st.integers(0, 2**32))

@@ -20,7 +20,7 @@ from kafkalab.errors import ArgumentError, DataLossError, DataLossWarning, Decod
 from kafkalab.fetch.base import FetchControl, Fetched, FetchOptions, Stop, record_schema
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from kafkalab.model import FetchStats, IsolationLevel, OffsetRange, PartitionInfo, StopReason, TopicInfo
-from kafkalab.plan import split
+from kafkalab.plan import Pieces
 from kafkalab.scan import Collected, Limits, Scan
 from tests.oracle import PARTITIONS, TOPIC, World, lab_of, reads_each, rows_of, sub_ranges, worlds
 
@@ -168,8 +168,7 @@ def test_an_end_behind_an_open_transaction_is_told_of(world: World) -> None:
 @given(worlds(), st.integers(1, 5), st.sampled_from(LEVELS))
 def test_chunks_together_are_the_whole(world: World, size: int, level: IsolationLevel) -> None:
     scan = world.lab.scan(TOPIC, isolation_level=level)
-    pieces = [piece for part in scan.plan.ranges for piece in split(part, size)]
-    table = replace(scan, plan=scan.plan.with_ranges(pieces)).to_table()
+    table = replace(scan, plan=scan.plan.with_ranges(Pieces(scan.plan.ranges, size))).to_table()
     columns = (table[name].to_pylist() for name in ("partition", "offset", "key", "value"))
     expected = world.rows(committed=level == IsolationLevel.READ_COMMITTED)
     assert list(zip(*columns, strict=True)) == expected

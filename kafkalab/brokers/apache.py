@@ -38,6 +38,8 @@ class ApacheKafka:
     users : mapping of str to str, optional
         Passwords by user name, for SASL's mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512. OAUTHBEARER takes
         unsecured tokens of anyone.
+    host : str, default "127.0.0.1"
+        The name by which clients are told to connect: one of this machine's own, as ``localhost``.
     jvm_options : iterable of str, default ("-Xmx1g",)
         Options of the virtual machine of every node.
     timeout : float, default 60
@@ -56,6 +58,7 @@ class ApacheKafka:
         *,
         listeners: Collection[str] = (),
         users: Mapping[str, str] | None = None,
+        host: str = "127.0.0.1",
         jvm_options: Iterable[str] = ("-Xmx1g",),
         timeout: float = 60,
     ) -> None:
@@ -65,6 +68,7 @@ class ApacheKafka:
             protocols=tuple(sorted(wanted)),
             properties={name: _java_text(value) for name, value in (properties or {}).items()},
             users=dict(users or {}),
+            host=host,
             jvm_options=tuple(jvm_options),
             timeout=timeout,
         )
@@ -132,7 +136,7 @@ class ApacheKafka:
         """
         if protocol.upper() not in self._layout.protocols:
             raise ConfigError(f"there is no listener {protocol!r}: ApacheKafka(listeners=[{protocol!r}]) makes one")
-        return ",".join(f"127.0.0.1:{node.ports[protocol.upper()]}" for node in self.brokers.values())
+        return ",".join(f"{self._layout.host}:{node.ports[protocol.upper()]}" for node in self.brokers.values())
 
     @property
     def brokers(self) -> dict[int, Node]:

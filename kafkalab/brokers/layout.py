@@ -37,6 +37,8 @@ class Layout:
         Settings that win over the ones made here.
     users : mapping of str to str
         Passwords by user name.
+    host : str
+        The name by which clients are told to connect.
     jvm_options : tuple of str
         Options of every node's virtual machine.
     timeout : float
@@ -47,6 +49,7 @@ class Layout:
     protocols: tuple[str, ...]
     properties: Mapping[str, str] = field(repr=False)
     users: Mapping[str, str] = field(repr=False)
+    host: str
     jvm_options: tuple[str, ...]
     timeout: float
 
@@ -95,7 +98,7 @@ class Layout:
             )
             format_storage(node.data_dir, node_id, cluster_id, checkpoint)
             voter = controller, ports[controller]["CONTROLLER"]
-            own = node_properties(node_id, role, node.ports, voter, str(node.data_dir))
+            own = node_properties(node_id, role, node.ports, voter, data=str(node.data_dir), host=self.host)
             (node.folder / "server.properties").write_text(text(own | shared), "ascii")
             nodes.append(node)
         return nodes

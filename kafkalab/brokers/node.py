@@ -85,6 +85,14 @@ class Node:
         """End it at once, as a crash would."""
         self._end(b"k")
 
+    def pause(self) -> None:
+        """Have it hang as it is, with its connections open and unanswered, until it is resumed, killed or discarded."""
+        self._order(b"p")
+
+    def resume(self) -> None:
+        """Let it go on where it was paused."""
+        self._order(b"c")
+
     def launch(self) -> None:
         """Start its process, without waiting for it; does nothing when it runs."""
         if self.running:
@@ -140,12 +148,19 @@ class Node:
         if self._process is not None:
             self._process.wait()
 
-    def _end(self, order: bytes) -> None:
+    def _order(self, order: bytes) -> subprocess.Popen[bytes] | None:
+        """Tell the watchdog to send a signal; return the process, if it was alive."""
         process = self._process
         if process is None or process.stdin is None or process.poll() is not None:
-            return
+            return None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(order)
+        return process
+
+    def _end(self, order: bytes) -> None:
+        process = self._order(order)
+        if process is None or process.stdin is None:
+            return
         try:
             process.wait(self.timeout)
         except subprocess.TimeoutExpired:

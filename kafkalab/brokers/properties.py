@@ -61,7 +61,7 @@ def cluster_properties(brokers: int) -> dict[str, str]:
 
 
 def node_properties(
-    node_id: int, roles: str, ports: Mapping[str, int], controller: tuple[int, int], data: str
+    node_id: int, roles: str, ports: Mapping[str, int], controller: tuple[int, int], *, data: str, host: str
 ) -> dict[str, str]:
     """Give the settings that tell one node from another.
 
@@ -77,6 +77,8 @@ def node_properties(
         The controller's ``node.id`` and port.
     data : str
         Its storage folder.
+    host : str
+        The name by which clients are told to connect.
     """
     voter, port = controller
     names = ("CONTROLLER", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -91,6 +93,8 @@ def node_properties(
         "log.dirs": data,
     }
     if "PLAINTEXT" in ports:
+        told = {name: port for name, port in ports.items() if name != "CONTROLLER"}
+        properties["advertised.listeners"] = ",".join(f"{name}://{host}:{port}" for name, port in told.items())
         properties["inter.broker.listener.name"] = "PLAINTEXT"
     return properties
 

@@ -1,8 +1,9 @@
 """Run one command, and end it when the process that asked for it is gone.
 
 A script, started as ``python watchdog.py FOLDER COMMAND...``. Its standard input is a pipe whose only write end its
-owner holds. A byte ``t`` on it asks the command to end, ``k`` kills it. The end of the pipe is the owner's end, however
-it came: the command is killed and the folder removed. It leaves with the command's exit code.
+owner holds. A byte ``t`` on it asks the command to end, ``k`` kills it, ``p`` makes it pause and ``c`` go on. The end
+of the pipe is the owner's end, however it came: the command is killed and the folder removed. It leaves with the
+command's exit code.
 """
 
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 
-SIGNALS = {b"t": signal.SIGTERM, b"k": signal.SIGKILL}
+SIGNALS = {b"t": signal.SIGTERM, b"k": signal.SIGKILL, b"p": signal.SIGSTOP, b"c": signal.SIGCONT}
 
 
 def main(folder: str, command: list[str]) -> int:

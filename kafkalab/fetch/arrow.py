@@ -149,7 +149,9 @@ class ArrowFetcher:
             for address, partitions in self._led(topic, positions, 1):
                 yield from self._probe(job, address, [w for w in walks if w.offset_range.partition in partitions])
             walks = [walk for walk in walks if not walk.settled]
-            if walks and not control.stop.is_set():
+            if control.stop.is_set():
+                return
+            if walks:
                 job.patience.check(topic, walks[0].offset_range.partition, walks[0].position)
                 control.stop.wait(_BACK_OFF_S)
 
@@ -159,13 +161,18 @@ class ArrowFetcher:
                 return
             waiting = deque(walks)
             under_way: deque[tuple[int, Walk]] = deque()
-            while waiting or under_way:
-                while waiting and len(under_way) < IN_FLIGHT:
+            while (waiting or under_way) and not job.control.stop.is_set():
+                due = connection.login_is_due
+                if due and not under_way:
+                    connection.login()
+                    due = False
+                while waiting and len(under_way) < IN_FLIGHT and not due:
                     walk = waiting.popleft()
                     under_way.append((walk.ask(connection, job), walk))
                 correlation_id, walk = under_way.popleft()
                 response = connection.receive_fetch(correlation_id)
-                if response.partitions[0].error_code in MOVED:
+                job.control.stop.wait(response.throttle_ms / 1000)
+                if response.partitions and response.partitions[0].error_code in MOVED:
                     return
                 yield from self._counted(response, walk.take(response, job))
                 if not walk.settled:
@@ -179,7 +186,7 @@ class ArrowFetcher:
         """
         try:
             connection = BrokerConnection(self._config, *address, job.control.stop.flag)
-        except BrokerUnreachableError as error:
+        except (BrokerUnreachableError, _native.StoppedError) as error:
             job.patience.failed(error)
             yield None
             return

@@ -139,7 +139,9 @@ class Conversation:
         asked = self._ask()
         while asked is not None:
             response = self._connection.receive_fetch(asked.correlation_id)
-            self._job.control.stop.wait(response.throttle_ms / 1000)
+            if response.throttle_ms:  # there is nothing else in it
+                self._job.patience.progress()
+                self._job.control.stop.wait(response.throttle_ms / 1000)
             ends = [end for head in response.partitions for end in self._heed(head, asked)]
             following = None if self._connection.login_is_due else self._ask()
             yield response, self._steps(response, asked, ends)

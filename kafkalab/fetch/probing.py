@@ -51,6 +51,9 @@ class Walk:
     def take(self, response: _native.FetchResponse, job: Job) -> Iterator[Fetched]:
         """Yield the records of an answer that were drawn."""
         part, position = self.offset_range, self.position
+        if not response.partitions:  # throttled: it is to be asked for again
+            job.patience.progress()
+            return
         (head,) = response.partitions
         if head.error_code not in (0, OUT_OF_RANGE):
             raise translate(KafkaError(head.error_code), topic=part.topic, partition=part.partition, offset=position)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from kafkalab import _native
 from kafkalab.errors import (
     AuthenticationError,
     BrokerUnreachableError,
+    ConfigError,
     CorruptDataError,
     KafkalabError,
     TlsError,
     UnsupportedError,
 )
+from kafkalab.fetch.coverage import verifies
 from kafkalab.fetch.requests import (
     API_VERSIONS,
     FETCH,
@@ -39,40 +42,9 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 30.0
 _CONNECT_S = 10.0
+_LONGEST_WAIT_S = 1.0  # of a fetch, for records to come
 _RENEWED_AT = 0.8  # of a login's lifetime
-_NOT_READ_HERE = frozenset(
-    {
-        "client.rack",
-        "enable.sasl.oauthbearer.unsecure.jwt",
-        "ssl.ca.certificate.stores",
-        "ssl.cipher.suites",
-        "ssl.crl.location",
-        "ssl.curves.list",
-        "ssl.engine.location",
-        "ssl.key.password",
-        "ssl.keystore.location",
-        "ssl.providers",
-        "ssl.sigalgs.list",
-        "ssl_ca",
-        "ssl_certificate",
-        "ssl_key",
-    }
-)
-_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
-
-
-def unsupported_option(config: ConnectionConfig) -> str | None:
-    """Return the option, as it would be written, that only librdkafka can honour; None where there is none."""
-    for name in sorted(_NOT_READ_HERE & config.options.keys()):
-        return name
-    protocol, mechanism = config.security_protocol, config.get("sasl.mechanism")
-    if protocol.startswith("SASL") and mechanism not in _MECHANISMS:
-        return f"sasl.mechanism={mechanism}"
-    if mechanism == "OAUTHBEARER" and "oauth_cb" not in config.options:
-        return f"sasl.oauthbearer.method={config.get('sasl.oauthbearer.method', 'default')}"
-    if protocol.endswith("SSL") and config.get("ssl.endpoint.identification.algorithm") == "none":
-        return "ssl.endpoint.identification.algorithm=none"
-    return None
+_LEAST_LIFETIME_S = 1.1  # a broker takes no second login within a second, but one after the lifetime
 
 
 def _tls(config: ConnectionConfig) -> _native.TlsOptions | None:
@@ -83,7 +55,7 @@ def _tls(config: ConnectionConfig) -> _native.TlsOptions | None:
         ca_pem=_pem(config, "ssl.ca.pem", None if location == "probe" else location),
         certificate_pem=_pem(config, "ssl.certificate.pem", config.get("ssl.certificate.location")),
         key_pem=_pem(config, "ssl.key.pem", config.get("ssl.key.location")),
-        verify=str(config.get("enable.ssl.certificate.verification", "true")).lower() != "false",
+        verify=verifies(config),
     )
 
 
@@ -91,7 +63,14 @@ def _pem(config: ConnectionConfig, name: str, location: str | None) -> bytes | N
     given = config.get(name)
     if given is not None:
         return str(given).encode()
-    return Path(location).read_bytes() if location else None
+    try:
+        return Path(location).read_bytes() if location else None
+    except OSError as error:
+        raise ConfigError(f"{location} cannot be read: {error.strerror}") from error
+
+
+def _seconds(config: ConnectionConfig, name: str, default: float) -> float:
+    return int(config.get(name, default * 1000)) / 1000
 
 
 class BrokerConnection:
@@ -118,18 +97,40 @@ class BrokerConnection:
         self._stop = stop
         self._ids = itertools.count(1)
         self._client_id = str(config.get("client.id", "kafkalab")).encode()
+        self._timeout_s = _seconds(config, "socket.timeout.ms", _TIMEOUT_S)
         self._login_ends = float("inf")
+        with self._explained():
+            self._native = _native.Connection.open(
+                host,
+                port,
+                connect_timeout=_seconds(config, "socket.connection.setup.timeout.ms", _CONNECT_S),
+                address_family=str(config.get("broker.address.family", "any")),
+                tls=_tls(config),
+                stop=stop,
+            )
+            try:
+                self.fetch_version = self._agree()
+                self.login()
+            except BaseException:
+                self._native.close()
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Tell kafkalab's errors for what can go wrong while a connection is opened."""
         try:
-            self._native = _native.Connection.open(host, port, connect_timeout=_CONNECT_S, tls=_tls(config), stop=stop)
-            self.fetch_version = self._agree()
-            self.login()
+            yield
         except _native.TlsError as error:
             raise TlsError(f"{self._address}: {error}") from error
+        except (_native.MalformedResponseError, struct.error) as error:
+            raise self._no_broker(error) from error
         except KafkalabError:
-            self._native.close()
             raise  # some of these are OSErrors too
         except OSError as error:
             raise BrokerUnreachableError(f"{self._address}: {error}") from error
+
+    def _no_broker(self, why: object) -> BrokerUnreachableError:
+        return BrokerUnreachableError(f"{self._address} answers as no Kafka broker does: check host and port ({why})")
 
     def close(self) -> None:
         """Close it; a wait in another thread ends."""
@@ -153,15 +154,15 @@ class BrokerConnection:
 
     def _ask(self, key: int, version: int, body: bytes) -> bytes:
         correlation_id = self._send(key, version, body)
-        answer = self._native.receive(_TIMEOUT_S, stop=self._stop)
+        answer = self._native.receive(self._timeout_s, stop=self._stop)
         if answer[:4] != struct.pack(">i", correlation_id):
-            raise BrokerUnreachableError(f"{self._address} answers as no Kafka broker does: check host and port")
+            raise self._no_broker("another correlation id than the one sent")
         return answer[4:]
 
     def _send(self, key: int, version: int, body: bytes) -> int:
         correlation_id = next(self._ids)
         header = struct.pack(">hhi", key, version, correlation_id) + string(self._client_id)
-        self._native.send(header + body, timeout=_TIMEOUT_S, stop=self._stop)
+        self._native.send(header + body, timeout=self._timeout_s, stop=self._stop)
         return correlation_id
 
     # Login
@@ -171,6 +172,7 @@ class BrokerConnection:
         if not self._config.security_protocol.startswith("SASL"):
             return
         mechanism = str(self._config.get("sasl.mechanism"))
+        self._login_ends = float("inf")  # until the broker says otherwise
         answer = self._ask(SASL_HANDSHAKE, 1, string(mechanism.encode()))
         if struct.unpack_from(">h", answer)[0]:
             raise AuthenticationError(f"{self._address} does not take sasl.mechanism={mechanism}")
@@ -214,7 +216,7 @@ class BrokerConnection:
             why = reason or f"error {code}"
             raise AuthenticationError(f"{self._address} refused the login: {self._config.scrub(why)}")
         if lifetime_ms > 0:
-            self._login_ends = time.monotonic() + lifetime_ms / 1000 * _RENEWED_AT
+            self._login_ends = time.monotonic() + max(lifetime_ms / 1000 * _RENEWED_AT, _LEAST_LIFETIME_S)
         return token
 
     # Fetch
@@ -236,9 +238,22 @@ class BrokerConnection:
         return self._send(FETCH, version, body)
 
     def receive_fetch(self, correlation_id: int) -> _native.FetchResponse:
-        """Return the answer to a fetch."""
-        version = self.fetch_version
-        return self._native.receive_fetch(_TIMEOUT_S, version=version, correlation_id=correlation_id, stop=self._stop)
+        """Return the answer to a fetch.
+
+        Raises
+        ------
+        CorruptDataError
+            It is no answer to this request.
+        OSError
+            The connection broke: another one may do.
+        """
+        version, timeout = self.fetch_version, self._timeout_s + _LONGEST_WAIT_S
+        try:
+            return self._native.receive_fetch(timeout, version=version, correlation_id=correlation_id, stop=self._stop)
+        except _native.MalformedResponseError as error:
+            raise CorruptDataError(f"{self._address}: {error}") from error
+        except _native.TlsError as error:
+            raise ConnectionResetError(f"{self._address}: {error}") from error
 
 
 def parsed(

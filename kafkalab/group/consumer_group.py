@@ -331,7 +331,7 @@ class _Stay:
             with self._changed:
                 self._changed.notify_all()
 
-    def _failed(self, record: Record, error: Exception) -> bool:
+    def _failed(self, record: Record, error: BaseException) -> bool:
         """Judge a record that its handler has failed at; return whether to go on."""
         place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         told = HandlerError(f"the handler failed with {type(error).__name__}: {error}", **place)  # type: ignore[arg-type]  # names of its arguments

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 from collections import defaultdict, deque
 from operator import length_hint
@@ -33,7 +35,8 @@ class Lane:
     def __init__(self, part: Part, *, shared: bool) -> None:
         self.part = part
         self.shared = shared
-        self.waiting: deque[list[Message]] = deque()
+        self.waiting: deque[tuple[int, list[Message]]] = deque()
+        """Records, and what makes of their offsets numbers in which all of the member's came in."""
         self.runs = 0
         self.offered = False
 
@@ -41,13 +44,13 @@ class Lane:
 class Run:
     """Records that a worker has taken: in order, all of one lane."""
 
-    __slots__ = ("_marked", "lane", "messages", "rest", "stopped")
+    __slots__ = ("_marked", "lane", "messages", "rest", "shift")
 
-    def __init__(self, lane: Lane, messages: list[Message]) -> None:
+    def __init__(self, lane: Lane, shift: int, messages: list[Message]) -> None:
         self.lane = lane
+        self.shift = shift
         self.messages = messages
         self.rest = iter(messages)
-        self.stopped = False
         self._marked = 0
 
     def done(self, *, running: bool) -> int:
@@ -121,7 +124,10 @@ class Dispatcher:
     def __init__(self, ordering: Ordering, lanes: int) -> None:
         self._ordering = ordering
         self._lanes = lanes
-        self.ready: deque[Lane] = deque()
+        self._arrived = 0
+        self._offers = itertools.count()
+        self.ready: list[tuple[int, int, Lane]] = []
+        """Lanes to take from: a heap by when their first record came in, so that little is done ahead of its turn."""
         self._leaving: dict[TopicPartition, Part] = {}
         self._run_length = _FIRST_RUN
         self.parts: dict[TopicPartition, Part] = {}
@@ -157,7 +163,7 @@ class Dispatcher:
         for run in self.runs:
             if (rest := run.recall()) and not run.lane.part.gone:
                 run.lane.part.waiting += len(rest)
-                run.lane.waiting.appendleft(rest)
+                run.lane.waiting.appendleft((run.shift, rest))
                 self._offer(run.lane)
 
     def add(self, messages: list[Message]) -> int:
@@ -181,26 +187,31 @@ class Dispatcher:
         part.replayed = False
         part.tracker.deliver(offsets)
         part.waiting += len(messages)
+        shift = self._arrived - offsets[0]
+        self._arrived += len(messages)
         lanes = 0
         for number, group in self._split(messages):
             lane = part.lanes.get(number)
             if lane is None:
                 lane = part.lanes[number] = Lane(part, shared=number == _WITHOUT_KEY)
-            lane.waiting.append(group)
+            lane.waiting.append((shift, group))
             self._offer(lane)
             lanes += 1
         return lanes
 
     def take(self) -> Run | None:
         """Return the next run, or None where nothing may be handed out."""
-        for _ in range(0 if self.held else len(self.ready)):
-            lane = self.ready.popleft()
+        found, blocked = None, []
+        while found is None and self.ready and not self.held:
+            _, _, lane = heapq.heappop(self.ready)
             lane.offered = False
             if lane.part.blocked:
-                self._offer(lane)
+                blocked.append(lane)
             elif lane.waiting:
-                return self._run(lane)
-        return None
+                found = self._run(lane)
+        for lane in blocked:
+            self._offer(lane)
+        return found
 
     def finish(self, run: Run, seconds: float) -> int:
         """Take a run back from its worker; return how many records it has handled."""
@@ -234,16 +245,18 @@ class Dispatcher:
     def _offer(self, lane: Lane) -> None:
         if lane.waiting and not lane.offered and (lane.shared or not lane.runs):
             lane.offered = True
-            self.ready.append(lane)
+            shift, messages = lane.waiting[0]
+            heapq.heappush(self.ready, (_offset(messages[0]) + shift, next(self._offers), lane))
 
     def _run(self, lane: Lane) -> Run:
-        chunk = lane.waiting[0]
+        shift, chunk = lane.waiting[0]
         if len(chunk) <= self._run_length:
-            messages = lane.waiting.popleft()
+            messages = chunk
+            lane.waiting.popleft()
         else:
             messages = chunk[: self._run_length]
             del chunk[: self._run_length]
-        run = Run(lane, messages)
+        run = Run(lane, shift, messages)
         lane.runs += 1
         lane.part.waiting -= len(messages)
         lane.part.runs.add(run)

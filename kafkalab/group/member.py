@@ -139,8 +139,7 @@ class Member:
         elif time.monotonic() > self._next_commit:
             self._commit_soon()
             self._look_at_ends()
-            self._warned = False
-        self._next_commit = time.monotonic() + self._commit_interval
+            self._next_commit = time.monotonic() + self._commit_interval
 
     def _leave(self) -> None:
         try:

@@ -37,7 +37,7 @@ class Pool:
     """
 
     def __init__(
-        self, ordering: Ordering, workers: int, hooks: Hooks, failed: Callable[[Record, Exception], bool]
+        self, ordering: Ordering, workers: int, hooks: Hooks, failed: Callable[[Record, BaseException], bool]
     ) -> None:
         self._dispatcher = Dispatcher(ordering, 2 * workers)
         self._workers = workers if hooks.process is not None else 0
@@ -95,7 +95,7 @@ class Pool:
         for record in map(Record, zip(run.rest)):
             try:
                 call(record)
-            except Exception as error:  # noqa: BLE001 - the user's handler may raise anything
+            except BaseException as error:  # noqa: BLE001 - the user's handler may raise anything, SystemExit too
                 if not self._failed(record, error):
                     self.stop()
                     return len(run.messages) - 1

@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from kafkalab.errors import KafkalabError
+from kafkalab.pickling import check_travels, dumps
 from kafkalab.tuning.meter import Counts, together
-from kafkalab.tuning.pipe import dump, receive, send
+from kafkalab.tuning.pipe import receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +42,9 @@ class Children:
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        payloads = [dump(job) for job in jobs]
+        for job in jobs:
+            check_travels(job.process, otherwise="")
+        payloads = [dumps(job) for job in jobs]
         self._heard: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
         self._processes: list[subprocess.Popen[bytes]] = []
         self.warnings: list[KafkalabError] = []

@@ -7,8 +7,6 @@ import struct
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from kafkalab.errors import ArgumentError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -46,26 +44,6 @@ class Job:
     buffer_depth: int | None
     replay: bool
     seconds: float
-
-
-def dump(thing: object) -> bytes:
-    """Pickle an object, functions of a notebook included where cloudpickle is installed.
-
-    Raises
-    ------
-    ArgumentError
-        It cannot be pickled.
-    """
-    try:
-        import cloudpickle as pickler
-    except ImportError:
-        pickler = pickle
-    try:
-        data: bytes = pickler.dumps(thing)
-    except Exception as error:  # whatever its parts raise
-        hint = "" if pickler is not pickle else " (functions of a notebook need cloudpickle: install kafkalab[process])"
-        raise ArgumentError(f"process cannot be sent to another process{hint}: {error}") from error
-    return data
 
 
 def send(stream: IO[bytes], data: bytes) -> None:

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fetch::FetchResponse;
 use crate::response::{self, VERSIONS};
 use crate::tls::{self, ClientSetup};
-use crate::wire::{Patience, Stream};
+use crate::wire::{Family, Patience, Stream};
 use crate::workspace::{Pool, Workspace};
 
 /// Ends waits of other threads.
@@ -89,17 +89,20 @@ pub struct Connection {
 #[pymethods]
 impl Connection {
     #[staticmethod]
-    #[pyo3(signature = (host, port, *, connect_timeout, tls=None, stop=None, max_frame_bytes=1 << 30))]
+    #[pyo3(signature = (host, port, *, connect_timeout, address_family="any", tls=None, stop=None, max_frame_bytes=1 << 30))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn open(
         py: Python<'_>,
         host: &str,
         port: u16,
         connect_timeout: f64,
+        address_family: &str,
         tls: Option<&TlsOptions>,
         stop: Option<&StopFlag>,
         max_frame_bytes: usize,
     ) -> PyResult<Self> {
         let mut patience = patience(connect_timeout, stop)?;
+        let family = family(address_family)?;
         let stream = py.detach(|| {
             let name = tls
                 .and_then(|tls| tls.server_name.as_deref())
@@ -107,7 +110,7 @@ impl Connection {
             let setup = tls
                 .map(|tls| ClientSetup::new(&tls.options, name))
                 .transpose()?;
-            Stream::connect(host, port, setup, &mut patience)
+            Stream::connect(host, port, family, setup, &mut patience)
         })?;
         let socket = stream.socket()?;
         Ok(Self {
@@ -193,6 +196,17 @@ fn patience(timeout: f64, stop: Option<&StopFlag>) -> PyResult<Patience> {
     let timeout = Duration::try_from_secs_f64(timeout)
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(Patience::new(timeout, stop.map(|stop| Arc::clone(&stop.0))))
+}
+
+fn family(name: &str) -> PyResult<Family> {
+    match name {
+        "any" => Ok(Family::Any),
+        "v4" => Ok(Family::V4),
+        "v6" => Ok(Family::V6),
+        _ => Err(PyValueError::new_err(format!(
+            "the address family is any, v4 or v6, not {name:?}"
+        ))),
+    }
 }
 
 pub fn check_version(version: i16) -> PyResult<()> {

@@ -8,6 +8,8 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
+pub use crate::fault::{BatchError, Fault, Malformed};
+
 create_exception!(
     _native,
     NativeError,
@@ -50,24 +52,6 @@ create_exception!(
     NativeError,
     "The stop flag was set while waiting."
 );
-
-/// What is wrong with one record batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Its bytes contradict its checksum, its header or its format.
-    Corrupt(&'static str),
-    /// It is of another format than v2.
-    Magic(i8),
-    /// It holds more decompressed bytes than the limit.
-    TooLarge(usize),
-}
-
-/// A fault and the batch that has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchError {
-    pub base_offset: i64,
-    pub fault: Fault,
-}
 
 /// Why a TLS connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,19 +109,9 @@ impl From<io::Error> for Error {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Corrupt(reason) => write!(f, "the record batch is corrupt: {reason}"),
-            Self::Magic(magic) => write!(
-                f,
-                "the record batch has the old message format v{magic}, not v2"
-            ),
-            Self::TooLarge(limit) => write!(
-                f,
-                "the record batch holds more than the limit of {limit} bytes"
-            ),
-        }
+impl From<Malformed> for Error {
+    fn from(Malformed(reason): Malformed) -> Self {
+        Self::Malformed(reason)
     }
 }
 

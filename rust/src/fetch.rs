@@ -165,7 +165,10 @@ impl FetchResponse {
         let mut workspace = Pool::take(&Arc::default());
         let bytes = frame.as_bytes();
         workspace.frame_mut(bytes.len()).copy_from_slice(bytes);
-        Ok(Self::new(response::parse(bytes, version)?, workspace))
+        Ok(Self::new(
+            response::parse(bytes, version).map_err(Error::from)?,
+            workspace,
+        ))
     }
 
     #[getter]

@@ -7,6 +7,7 @@ mod columns;
 mod compression;
 mod connection;
 mod error;
+mod fault;
 mod fetch;
 mod isolation;
 mod reader;

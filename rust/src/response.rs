@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::batch::{Front, front};
-use crate::error::Error;
+use crate::error::Malformed;
 use crate::reader::Reader;
 
 /// The versions that are read here: with format v2, and before flexible fields and topic ids.
@@ -57,14 +57,11 @@ pub struct Response {
 }
 
 /// Read a frame, whose first field is the correlation id.
-pub fn parse(frame: &[u8], version: i16) -> Result<Response, Error> {
+pub fn parse(frame: &[u8], version: i16) -> Result<Response, Malformed> {
     let mut reader = Reader(frame);
-    let response =
-        response(&mut reader, frame.len(), version).ok_or(Error::Malformed("it is cut"))?;
+    let response = response(&mut reader, frame.len(), version).ok_or(Malformed("it is cut"))?;
     if !reader.0.is_empty() {
-        return Err(Error::Malformed(
-            "bytes are left over: it is of another version",
-        ));
+        return Err(Malformed("bytes are left over: it is of another version"));
     }
     let scanned = response.partitions.into_iter().map(|partition| {
         let whole = scan(&frame[partition.records.clone()]);

@@ -1,7 +1,7 @@
 //! Blocking sockets, plain or TLS, and Kafka's frames: a length of 32 bits, then so many bytes.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -82,6 +82,24 @@ fn check_signals() -> Result<(), Error> {
     Python::attach(|py| py.check_signals()).map_err(Error::Python)
 }
 
+/// Which of a host's addresses to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Any,
+    V4,
+    V6,
+}
+
+impl Family {
+    fn has(self, address: &SocketAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+}
+
 /// A connected socket.
 pub enum Stream {
     Plain(TcpStream),
@@ -89,14 +107,15 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connect, with TLS if it is set up, trying each address of the host.
+    /// Connect, with TLS if it is set up, trying each of the host's addresses of the family.
     pub fn connect(
         host: &str,
         port: u16,
+        family: Family,
         setup: Option<ClientSetup>,
         patience: &mut Patience,
     ) -> Result<Self, Error> {
-        let socket = dial(host.to_owned(), port, patience)?;
+        let socket = dial(host.to_owned(), port, family, patience)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PULSE))?;
         socket.set_write_timeout(Some(PULSE))?;
@@ -198,10 +217,15 @@ impl Write for Stream {
 }
 
 /// Resolve and connect in a thread of its own, since neither can be interrupted.
-fn dial(host: String, port: u16, patience: &mut Patience) -> Result<TcpStream, Error> {
+fn dial(
+    host: String,
+    port: u16,
+    family: Family,
+    patience: &mut Patience,
+) -> Result<TcpStream, Error> {
     let (sender, receiver) = channel();
     let timeout = patience.timeout;
-    std::thread::spawn(move || sender.send(dial_each(&host, port, timeout)));
+    std::thread::spawn(move || sender.send(dial_each(&host, port, family, timeout)));
     loop {
         match receiver.recv_timeout(PULSE) {
             Ok(connected) => return connected.map_err(Error::Io),
@@ -213,9 +237,10 @@ fn dial(host: String, port: u16, patience: &mut Patience) -> Result<TcpStream, E
     }
 }
 
-fn dial_each(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
-    let mut failed = io::Error::new(ErrorKind::NotFound, format!("{host} has no address"));
-    for address in (host, port).to_socket_addrs()? {
+fn dial_each(host: &str, port: u16, family: Family, timeout: Duration) -> io::Result<TcpStream> {
+    let message = format!("{host} has no address of the family {family:?}");
+    let mut failed = io::Error::new(ErrorKind::NotFound, message);
+    for address in (host, port).to_socket_addrs()?.filter(|at| family.has(at)) {
         match TcpStream::connect_timeout(&address, timeout) {
             Ok(socket) => return Ok(socket),
             Err(error) => failed = error,
@@ -265,3 +290,6 @@ fn translate(error: io::Error) -> Error {
         None => Error::Io(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,28 +1,22 @@
 """The benchmark runs, and measures only contenders that read all there is."""
 
-import shutil
 from collections.abc import Iterator
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchmarks import __main__ as bench
+from benchmarks import parallel
 from benchmarks.contenders import Contender, contenders
 from benchmarks.floor import floor
 from benchmarks.kernel import parsing, responses
 from benchmarks.measure import measure
 from benchmarks.read import read
 from benchmarks.targets import Results
-from benchmarks.topics import Case, Topics, Written
+from benchmarks.topics import Case, Topics
 from kafkalab.brokers import ApacheKafka
-
-# `make bench` installs what the others are read with; the tests do without a JDK.
-ABSENT = {
-    "c-drain": not (shutil.which("cc") and Path("/usr/include/librdkafka/rdkafka.h").exists()),
-    "java-drain": not shutil.which("javac"),
-    "kafkarrow": not find_spec("kafkarrow"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +35,6 @@ CASE = Case(110, "lz4", 3_000)  # kafkarrow cannot read zstd
 
 @pytest.mark.parametrize("name", contenders())
 def test_a_contender_reads_what_was_written(encrypted: ApacheKafka, topics: Topics, tmp_path: Path, name: str) -> None:
-    if ABSENT.get(name):
-        pytest.skip("make bench installs what this takes")
     content = topics.fill(CASE).content
     (row,) = read(encrypted, {CASE: content}, [contenders()[name]], tmp_path)
     assert (row["contender"], row["records"]) == (name, 3_000)
@@ -64,18 +56,19 @@ def test_the_parts_take_turns_and_are_told(encrypted: ApacheKafka, tmp_path: Pat
 
 @pytest.mark.parametrize("codec", ["none", "lz4", "zstd"])
 def test_the_kernel_and_the_floor_take_the_same_records(encrypted: ApacheKafka, topics: Topics, codec: str) -> None:
-    pytest.importorskip("google_crc32c", reason="make bench installs it")
     case = Case(110, codec, 5_001)
     topics.fill(case)
-    frames = list(responses(encrypted, case.topic))
+    frames = list(responses(encrypted, case))
     assert parsing(frames)() == floor(frames, codec)() == 5_001
 
 
 def test_a_contender_that_reads_anything_else_is_not_measured(
     encrypted: ApacheKafka, topics: Topics, tmp_path: Path
 ) -> None:
-    other = Written(topics.fill(CASE).lengths + 1).content
-    with pytest.raises(AssertionError, match=r"arrow read Content\(.*\) of orders-110-lz4-3000-400000, not Content\("):
+    other = replace(topics.fill(CASE), lengths=topics.fill(CASE).lengths + 1).content
+    with pytest.raises(
+        AssertionError, match=r"arrow read Content\(.*\) of orders-110-lz4-3000-400000-in-4, not Content\("
+    ):
         next(read(encrypted, {CASE: other}, [contenders()["arrow"]], tmp_path))
 
 
@@ -83,3 +76,17 @@ def test_a_contender_that_fails_is_an_error(encrypted: ApacheKafka, tmp_path: Pa
     command = Contender("x", "librdkafka").command(encrypted, Case(1, "none", 1), tmp_path)
     with pytest.raises(RuntimeError, match=r"a measurement ended with 1, see above: .*orders-1-none-1-"):
         measure(command)
+
+
+def test_a_map_over_a_hot_topic_finds_all_of_it(encrypted: ApacheKafka, topics: Topics) -> None:
+    hot = Case(110, "lz4", 3_000, hot=10)
+    topics.fill(hot)
+    ways = parallel.contenders(2)
+    found = [
+        parallel.measure(encrypted.bootstrap_servers, hot.topic, ways[name][1])
+        for name in ("hot, in chunks", "2 threads")
+    ]
+    assert found[0]["found"] == found[1]["found"] > 3_000
+    costs = pd.DataFrame(parallel.overhead(encrypted.bootstrap_servers, hot.topic, 1))
+    assert costs["executor"].tolist() == ["thread", "process"]
+    assert (costs[["reads", "map"]] > 0).all(axis=None)

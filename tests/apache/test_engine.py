@@ -4,16 +4,9 @@ import base64
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 import kafkalab as kl
 from kafkalab._native import StopFlag
@@ -43,6 +36,15 @@ def check(config: dict[str, Any], log: Log, engine: str) -> None:
         assert lab.fetcher.name == engine
         assert rows(lab.read(log.topic, headers=True)) == log.visible("read_committed")
         assert len(lab.sample(log.topic, 20, seed=1)) == 20
+
+
+def left_to_librdkafka(config: dict[str, Any], log: Log, reason: str) -> None:
+    """Check that librdkafka reads, that one warning says why, and that the fast engine is not to be had."""
+    with pytest.warns(kl.KafkalabWarning, match=f"librdkafka reads.*{reason}") as told:
+        check(config, log, "librdkafka")
+    assert len(told) == 1
+    with pytest.raises(kl.UnsupportedError, match=f"{reason}.*engine='librdkafka'"):
+        kl.connect(config=config, engine="arrow")
 
 
 @pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
@@ -86,55 +88,51 @@ def test_a_token_that_is_refused_is_an_error_at_login(secured: ApacheKafka) -> N
         BrokerConnection(wrong, host, int(port), StopFlag())
 
 
-def test_the_fast_engine_shows_a_client_certificate(secured: ApacheKafka, log: Log) -> None:
-    mine = {"ssl.certificate.location": str(secured.client_pem), "ssl.key.location": str(secured.client_key_pem)}
-    check(secured.client_config("SSL") | mine, log, "arrow")
+@pytest.mark.parametrize(
+    ("extra", "named"), [({"client.rack": "a"}, r"client\.rack"), ({"plugin.library.paths": ""}, None)]
+)
+def test_an_option_that_only_librdkafka_has_is_named(
+    secured: ApacheKafka, log: Log, extra: dict[str, str], named: str | None
+) -> None:
+    config = secured.client_config() | extra
+    if named:
+        left_to_librdkafka(config, log, named)
+    else:
+        check(config, log, "arrow")
 
 
-def test_the_fast_engine_takes_certificates_as_text(secured: ApacheKafka, log: Log) -> None:
-    config = secured.client_config("SSL")
-    pem = Path(config.pop("ssl.ca.location")).read_text("ascii")
-    check(config | {"ssl.ca.pem": pem}, log, "arrow")
+def test_a_token_of_librdkafka_s_own_making_is_named(secured: ApacheKafka, log: Log) -> None:
+    config = secured.client_config("SASL_PLAINTEXT", user="alice", mechanism="OAUTHBEARER")
+    left_to_librdkafka(config, log, r"enable\.sasl\.oauthbearer\.unsecure\.jwt")
 
 
-def test_an_option_that_only_librdkafka_has_is_named(secured: ApacheKafka, log: Log) -> None:
-    config = secured.client_config("SSL") | {"ssl.endpoint.identification.algorithm": "none"}
-    with pytest.warns(kl.KafkalabWarning, match=r"librdkafka reads.*ssl\.endpoint\.identification\.algorithm=none"):
-        check(config, log, "librdkafka")
-    with pytest.raises(kl.UnsupportedError, match=r"ssl\.endpoint\.identification\.algorithm=none"):
-        kl.connect(config=config, engine="arrow")
+def test_kerberos_that_the_broker_has_not_is_named(secured: ApacheKafka) -> None:
+    config = secured.client_config("SASL_PLAINTEXT", user="alice") | {"sasl.mechanism": "GSSAPI"}
+    with pytest.raises(kl.AuthenticationError, match="GSSAPI"):
+        kl.connect(config=config)
 
 
-def test_a_certificate_that_only_openssl_accepts_is_named(tmp_path: Path) -> None:
-    certificate, key = own_authority()
-    (tmp_path / "ca.pem").write_bytes(certificate)
-    (tmp_path / "server.pem").write_bytes(key + certificate)
-    with ApacheKafka({"ssl.keystore.location": tmp_path / "server.pem"}, listeners=["SSL"]) as broker:
-        log = new_topic(broker.bootstrap_servers)
-        log.write(0, *numbered(30))
-        config = broker.client_config("SSL") | {"ssl.ca.location": str(tmp_path / "ca.pem")}
-        with pytest.warns(kl.KafkalabWarning, match="librdkafka reads.*certificate"):
-            check(config, log, "librdkafka")
+def test_options_of_a_whole_application_keep_the_fast_engine(secured: ApacheKafka, log: Log) -> None:
+    everything: dict[str, Any] = {
+        "broker.address.family": "v4",
+        "check.crcs": "true",
+        "client.id": "application",
+        "enable.auto.commit": "true",
+        "fetch.max.bytes": "1000",
+        "group.id": "application",
+        "isolation.level": "read_uncommitted",
+        "receive.message.max.bytes": "2000",
+        "socket.connection.setup.timeout.ms": "5000",
+        "socket.keepalive.enable": "true",
+        "socket.timeout.ms": "5000",
+        "statistics.interval.ms": "1000",
+        "stats_cb": len,
+    }
+    check(secured.client_config("SASL_SSL", user="alice") | everything, log, "arrow")
 
 
-def own_authority() -> tuple[bytes, bytes]:
-    """Make a server's certificate that is its own authority, as PEM with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM), private
+def test_no_address_of_the_family_is_an_error(secured: ApacheKafka) -> None:
+    host, port = secured.bootstrap_servers.split(":")
+    config = kl.ConnectionConfig(secured.client_config() | {"broker.address.family": "v6"})
+    with pytest.raises(kl.BrokerUnreachableError, match="no address of the family V6"):
+        BrokerConnection(config, host, int(port), StopFlag())

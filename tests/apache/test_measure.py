@@ -127,7 +127,7 @@ class TestSafety:
         import threading
 
         lock = threading.Lock()
-        with pytest.raises(kl.ArgumentError, match="process cannot be sent"):
+        with pytest.raises(kl.ArgumentError, match="cannot go to another process: it uses 'lock', a lock"):
             lab.measure(topic, process=lambda _: lock.locked())
         assert not children()
 

@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+from typing import Any
+
+import pytest
 
 from kafkalab.brokers import ApacheKafka
 from tests.apache.truth import SECONDS, big
@@ -29,7 +32,7 @@ def wait_until_the_queue_is_full():
         pause.wait(0.5)
 
 pause = threading.Event()
-lab = kl.connect(sys.argv[1])
+lab = kl.connect(sys.argv[1], engine=sys.argv[3])
 scan = lab.scan(sys.argv[2])
 before, rows, digest = resident("VmRSS"), 0, hashlib.sha256()
 for number, arrow_batch in enumerate(scan):
@@ -47,10 +50,17 @@ print(json.dumps({
 """
 
 
-def test_a_slow_reader_of_a_large_topic_holds_little_of_it(kafka: ApacheKafka) -> None:
-    log = big(kafka.bootstrap_servers)
-    command = [sys.executable, "-c", READER, kafka.bootstrap_servers, log.topic]
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=3 * SECONDS, check=True).stdout)
+def reader(bootstrap: str, topic: str, engine: str) -> dict[str, Any]:
+    """Read a topic slowly in a process of its own; return what it tells of itself."""
+    command = [sys.executable, "-c", READER, bootstrap, topic, engine]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3 * SECONDS, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+@pytest.mark.parametrize("engine", ["arrow", "librdkafka"])
+def test_a_slow_reader_of_a_large_topic_holds_little_of_it(kafka: ApacheKafka, engine: str) -> None:
+    told = reader(kafka.bootstrap_servers, big(kafka.bootstrap_servers).topic, engine)
     assert (told["rows"], told["complete"]) == (400_000, True)
     assert told["bytes"] > 400_000_000 > QUEUE + READ_AHEAD + CONSTANT
     assert told["grown"] < QUEUE + READ_AHEAD + CONSTANT

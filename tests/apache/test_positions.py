@@ -19,9 +19,9 @@ T0 = 1_700_000_000_000
 TIMES = (0, 10, 10, 5, 30, 20, 1_000, 25, 40, 40, 15, 60, 2_000, 50, 70, -500, 80)
 
 
-@pytest.fixture(scope="module")
-def lab(kafka: ApacheKafka) -> Iterator[kl.Lab]:
-    with kl.connect(kafka.bootstrap_servers) as lab:
+@pytest.fixture(scope="module", params=["arrow", "librdkafka"])
+def lab(kafka: ApacheKafka, request: pytest.FixtureRequest) -> Iterator[kl.Lab]:
+    with kl.connect(kafka.bootstrap_servers, engine=request.param) as lab:
         yield lab
 
 

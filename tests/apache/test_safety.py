@@ -220,6 +220,7 @@ class TestTheBrokerGoesAway:
         finally:
             broker.start()
 
+    @pytest.mark.timeout(300)  # four nodes start, and one of them twice
     def test_one_of_three_and_its_partitions_move(self, engine: str) -> None:
         with ApacheKafka(SHORT_SESSIONS, brokers=3, jvm_options=("-Xmx256m", *QUICK[1:])) as cluster:
             log = many(cluster.bootstrap_servers, 3, 3)
@@ -231,6 +232,26 @@ class TestTheBrokerGoesAway:
                 assert scan.receipt is not None
                 assert scan.receipt.complete
                 assert lab.describe(log.topic)["leader"][0] != leader
+                # Back to one that is alive, which the other then refuses to be asked for.
+                cluster.brokers[leader].start()
+                wait_until(lambda: in_sync(log) == {1, 2, 3})
+
+                def move_back() -> None:
+                    elect = "org.apache.kafka.tools.LeaderElectionCommand", "--all-topic-partitions"
+                    options = ("--election-type", "preferred", "--bootstrap-server", cluster.bootstrap_servers)
+                    subprocess.run(cluster.java_command(*elect, *options), check=True, capture_output=True)
+                    wait_until(lambda: lab.describe(log.topic)["leader"][0] == leader)
+
+                found, scan = read_with(lab, log.topic, move_back)
+                assert found == truth
+                assert scan.receipt is not None
+                assert scan.receipt.complete
+
+
+def in_sync(log: Log) -> set[int]:
+    """Return the brokers that could lead each of a topic's partitions."""
+    parts = log.admin.list_topics(log.topic, timeout=SECONDS).topics[log.topic].partitions.values()
+    return set.intersection(*(set(part.isrs) for part in parts))
 
 
 class TestTheTopicChanges:

@@ -1,6 +1,7 @@
 """The code in README.md and docs/ runs, in order, as a reader would type it."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,14 @@ from typing import Any
 import pytest
 
 import kafkalab as kl
+from kafkalab.cli.arguments import parser
+from kafkalab.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+WITHOUT_END = ("kafkalab demo", "kafkalab lab")
 SOME_CLUSTER = "localhost:9092"
 
 
@@ -59,6 +64,22 @@ def test_its_code_runs(
     if path.name == "README.md":
         assert (names["big"]["amount"] > 100).all()
         assert len(list((folder / "out").glob("orders+*.parquet"))) == 4
+
+
+def test_the_lines_of_the_command_line_run(
+    bootstrap: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "cli.md").read_text("utf-8").replace(SOME_CLUSTER, bootstrap)
+    for line in (line for block in SHELL.findall(text) for line in block.splitlines()):
+        program, *arguments = shlex.split(line.partition("|")[0])
+        if program == "export":
+            monkeypatch.setenv(*arguments[0].split("="))
+        elif line.startswith(WITHOUT_END):
+            parser().parse_args(arguments)
+        else:
+            assert (main(arguments), capsys.readouterr().err) == (0, ""), line
+    assert len(kl.load(folder / "out")) == 100_000
+    assert set(kl.load(folder / "sheets")["topic"]) == {"customers"}
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)

@@ -72,3 +72,30 @@ def test_explore_warns_only_of_the_limit_it_sets(executed: Execute) -> None:
     ]
     assert len(warned) == 1
     assert "LimitWarning: the read stopped at limit=30,000" in warned[0]
+
+
+def test_parallel_shows_what_it_says(executed: Execute) -> None:
+    notebook = executed("02_parallel.ipynb")
+    assert "4 partitions, reached>" in shown(notebook, "kl.receipt(totals)")
+    assert "OffsetRange(topic='orders', partition=2" in shown(notebook, "again = error.failed")
+    assert "uses 'lab', a Lab, which stays in this one" in printed(notebook, "except kl.ArgumentError")
+    assert "orders[2]@0: the function failed on offsets 0 to " in printed(notebook, "except kl.MapError")
+    dask_sum, rows = shown(notebook, 'orders["amount"].sum()').strip("()").split(", ")
+    assert float(dask_sum.removeprefix("np.float64(").removesuffix(")")) > int(rows) > 0
+
+
+def printed(notebook: Any, source: str) -> str:
+    """Return what the cell with that in its source prints."""
+    (cell,) = (cell for cell in code_cells(notebook) if source in cell.source)
+    return "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+
+
+def test_consumer_group_shows_what_each_setting_changes(executed: Execute) -> None:
+    notebook = executed("03_consumer_group.ipynb")
+    assert len(list(outputs(notebook, "image/png"))) == 4
+    times = dict(line.rsplit(maxsplit=1) for line in shown(notebook, "last / last").splitlines()[:-1])
+    assert float(times["10 by key"]) > float(times["10 by partition"]) > 1
+    shares = shown(notebook, '" and ".join')
+    assert "first" in shares
+    assert "second" in shares
+    assert " and " not in shares

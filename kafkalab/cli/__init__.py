@@ -1,0 +1,1 @@
+"""The command ``kafkalab``: what a `Lab` does, in a terminal."""

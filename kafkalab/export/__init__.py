@@ -1,0 +1,1 @@
+"""A topic in files: written whole or not at all, gone on with after a crash, and loaded again."""

@@ -1,0 +1,19 @@
+//! The pure half of the crate, as its own files have it.
+#![allow(dead_code, reason = "the other half uses the rest")]
+
+#[path = "../../src/batch.rs"]
+pub mod batch;
+#[path = "../../src/columns.rs"]
+pub mod columns;
+#[path = "../../src/compression.rs"]
+pub mod compression;
+#[path = "../../src/fault.rs"]
+pub mod error; // the crate's errors but for those that become Python's
+#[path = "../../src/isolation.rs"]
+pub mod isolation;
+#[path = "../../src/reader.rs"]
+pub mod reader;
+#[path = "../../src/response.rs"]
+pub mod response;
+#[path = "../../src/step.rs"]
+pub mod step;
