@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from kafkalab.tuning.session import TuningSession
     from kafkalab.tuning.sweep import SweepResult
 
 # Nearly everyone can tell blue from orange; line styles make four times as many lines of them.
@@ -37,6 +38,7 @@ _STEPS_MS = (
 _UNITS = {365 * _DAY: "year", _DAY: "day", _HOUR: "hour", _MINUTE: "minute", _SECOND: "second", 1: "millisecond"}
 _MOST_INTERVALS = 100_000
 _LABEL_LENGTH = 30
+_LIVE_S = 60.0
 # Shorter ones have ticks of microseconds, which matplotlib cannot place well.
 _LEAST_WIDTH_MS = 10_000
 # What datetime.datetime, and so an axis, can hold.
@@ -138,6 +140,47 @@ def sweep(result: SweepResult) -> Picture:
     if len(pair) > 1:
         _heat_map(picture, panels[-1], frame, pair[1], pair[0])
     picture.suptitle(result.setup.topic, parse_math=False)
+    return picture
+
+
+def throughput(session: TuningSession) -> Picture:
+    """Draw what a tuning session has done in its last minute.
+
+    Parameters
+    ----------
+    session : TuningSession
+        What `Lab.tune` gives.
+
+    Returns
+    -------
+    Picture
+        Records a second, with the best so far as a dotted line and a numbered dashed line at each change, grey where
+        the consumer was restarted; below it, how full the client's queue is: at 0% the broker is slow, at 100% the
+        application.
+    """
+    series, marks = session.series, session.marks
+    end = float(series.index[-1]) if len(series) else _LIVE_S
+    shown = series[series.index >= end - _LIVE_S]
+    picture = Picture(figsize=(9, 4), layout="constrained")
+    rate, queue = picture.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    rate.set_title(f"{session.setup.topic} · {session.state}", parse_math=False)
+    rate.plot(shown.index, shown["records_rate"] / 1000, color="tab:blue", linewidth=2.5)
+    best = session.history["records_rate"].max() / 1000
+    if np.isfinite(best):
+        rate.axhline(best, linestyle=":", color="tab:orange", label=f"best {best:,.4g}")
+        rate.legend(loc="lower right", frameon=False)
+    for number, (at, restarted) in enumerate(zip(marks["at"].tolist(), marks["restarted"], strict=True), start=1):
+        if at >= end - _LIVE_S:
+            rate.axvline(at, linestyle="--", color="grey" if restarted else "tab:orange")
+            rate.annotate(str(number), (at, 1), xycoords=("data", "axes fraction"))
+    queue.fill_between(shown.index, shown["queue_share"] * 100, color="tab:blue", alpha=0.4)
+    rate.set_ylabel("thousand records/s")
+    queue.set(ylabel="queue, %", ylim=(0, 100), xlabel="seconds")
+    for axes in (rate, queue):
+        axes.set_xlim(max(end - _LIVE_S, 0), end)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    rate.set_ylim(bottom=0)
     return picture
 
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 import kafkalab as kl
 from kafkalab.tuning import search
 from kafkalab.tuning.advise import advise
-from kafkalab.tuning.measure import Window, settings_of
+from kafkalab.tuning.measure import Bench, Window, settings_of
 from kafkalab.tuning.measurement import Measurement, Setup
 from kafkalab.tuning.meter import Counts, Estimate, PartitionCounts, Sample, between, blocks, read_statistics, together
 from kafkalab.tuning.search import Cell, Trial
+from kafkalab.tuning.session import _is_live
 from kafkalab.tuning.sweep import Journal, SweepResult
 
 if TYPE_CHECKING:
@@ -103,8 +104,9 @@ class TestRates:
 
     def test_statistics_of_librdkafka(self) -> None:
         part = {"rxmsgs": 10, "rxbytes": 900, "fetchq_cnt": 4, "fetchq_size": 360, "fetch_state": "active"}
-        part |= {"ls_offset": 100, "app_offset": 30, "lo_offset": 20, "hi_offset": 120}
+        part |= {"ls_offset": 100, "app_offset": 30, "next_offset": 34, "hi_offset": 120}
         idle = {**part, "fetch_state": "none"}
+        fresh = {**part, "app_offset": -1001, "next_offset": 100, "fetchq_cnt": 0, "fetchq_size": 0}
         broker = {"nodeid": 1, "req": {"Fetch": 7}, "rxbytes": 5000, "throttle": {"sum": 30}, "rtt": {"p50": 2500}}
         logical = {**broker, "nodeid": -1, "rxbytes": 10**9}
         found = read_statistics(
@@ -112,11 +114,11 @@ class TestRates:
                 "brokers": {"a": broker, "b": logical},
                 "rxmsgs": 10,
                 "rxmsg_bytes": 900,
-                "topics": {"orders": {"partitions": {"0": part, "1": idle, "-1": part}}},
+                "topics": {"orders": {"partitions": {"0": part, "1": idle, "2": fresh, "-1": part}}},
             },
             "orders",
         )
-        assert found["partitions"] == {0: PartitionCounts(0, 4, 360, 70)}
+        assert found["partitions"] == {0: PartitionCounts(0, 4, 360, 70), 2: PartitionCounts(0, 0, 0, 0)}
         assert (found["fetches"], found["wire_bytes"], found["rtt_ms"]) == (7, 5000, 2.5)
 
 
@@ -205,6 +207,16 @@ class TestAdvice:
         even = measured(busy=1.2, partition_share=dict.fromkeys(range(4), 0.25), **SEPARATE)
         assert even.advice.bottleneck == "application"
 
+    def test_a_partition_is_not_hot_where_all_workers_are_busy(self) -> None:
+        shares = {0: 0.5, 1: 0.5, 2: 0.0, 3: 0.0}
+        found = measured({"workers": 2}, busy=1.98, partition_share=shares, **SEPARATE)
+        assert found.advice.bottleneck == "application"
+
+    def test_the_limit_that_is_reached_first_counts(self) -> None:
+        settings = kl.ConsumerSettings(queued_max_messages_kbytes=4096)
+        found = measured({"settings": settings}, burst_records=96_600, **SAWTOOTH, **STARVED)
+        assert found.advice.bottleneck == "queue memory"
+
     def test_a_short_back_off_is_no_sawtooth(self) -> None:
         settings = kl.ConsumerSettings(fetch_queue_backoff_ms=1)
         found = measured({"settings": settings}, burst_records=110_000, **SAWTOOTH, **STARVED)
@@ -262,6 +274,44 @@ class TestSimulate:
     def test_refuses_what_is_no_time(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(kl.ArgumentError, match=next(iter(wrong))):
             kl.simulate(**wrong)
+
+
+class TestSessionAtRest:
+    @staticmethod
+    def session() -> kl.TuningSession:
+        cluster = kl.MemoryCluster({"orders": 4})
+        return kl.TuningSession(Bench(cluster, measured().setup, {0: 0}, kl.simulate()))
+
+    def test_shows_that_nothing_was_measured(self) -> None:
+        session = self.session()
+        assert (session.state, session.advice, session.running) == ("idle", None, False)
+        assert session.history.empty
+        assert session.series.empty
+        assert "orders · 4 partitions" in repr(session)
+        assert session.figure._repr_png_().startswith(b"\x89PNG")
+        session.stop()
+        with pytest.raises(kl.ArgumentError, match="nothing was measured"):
+            _ = session.measurement
+
+    def test_takes_settings_for_later(self) -> None:
+        session = self.session()
+        session.set(workers=8, fetch_min_bytes=5)
+        session.use(kl.ConsumerSettings.preset("latency"))
+        assert session.setup.workers == 8
+        assert session.settings == kl.ConsumerSettings.preset("latency")
+
+    @pytest.mark.parametrize(
+        ("changed", "live"),
+        [
+            ({"workers": 9}, True),
+            ({"workers": 9, "ordering": "unordered"}, False),
+            ({"settings": kl.ConsumerSettings(fetch_min_bytes=5)}, False),
+        ],
+    )
+    def test_only_threads_come_and_go_as_it_runs(self, changed: dict[str, Any], live: bool) -> None:  # noqa: FBT001 - a case
+        setup = measured().setup
+        assert _is_live(setup, replace(setup, **changed)) is live
+        assert not _is_live(replace(setup, ordering="key"), replace(setup, ordering="key", workers=9))
 
 
 def test_topics_in_memory_cannot_be_measured() -> None:

@@ -168,8 +168,8 @@ def _quota(m: Measurement) -> Advice | None:
 
 def _sawtooth(m: Measurement) -> Advice | None:
     settings = m.setup.settings
-    full = m.burst_records >= _FULL * settings.queued_min_messages * _clients(m)
-    if not m.stalls or not full or settings.fetch_queue_backoff_ms <= _BACKOFF_MS:
+    by_count, by_size = _filled(m)
+    if by_count < max(_FULL, by_size) or settings.fetch_queue_backoff_ms <= _BACKOFF_MS:
         return None
     return Advice(
         "back-off sawtooth",
@@ -181,16 +181,16 @@ def _sawtooth(m: Measurement) -> Advice | None:
 
 def _queue_memory(m: Measurement) -> Advice | None:
     settings = m.setup.settings
-    size = m.bytes_rate.median / m.records_rate.median if m.records_rate.median else 0.0
-    limit = settings.queued_max_messages_kbytes
-    if not m.stalls or m.burst_records * size < _FULL * limit * 1024 * _clients(m):
+    by_count, by_size = _filled(m)
+    if by_size < max(_FULL, by_count):
         return None
+    limit = settings.queued_max_messages_kbytes
     knob = ConsumerSettings.explain("queued_max_messages_kbytes")
     most = getattr(knob, "maximum", None) or limit
     return Advice(
         "queue memory",
         "the queue is full by its size in memory, and empty before fetching goes on",
-        (*_stalls(m), f"a record takes {short(size)} bytes, and the queue {format_quantity(limit, 'KiB')}"),
+        (*_stalls(m), f"a record takes {short(_record_bytes(m))} bytes, and the queue {format_quantity(limit, 'KiB')}"),
         Change("queued_max_messages_kbytes", limit, min(limit * _GROWTH, most)),
         "A shorter fetch_queue_backoff_ms helps too." if settings.fetch_queue_backoff_ms > _BACKOFF_MS else "",
     )
@@ -273,8 +273,8 @@ def _hot(m: Measurement) -> Advice | None:
     if setup.ordering == "unordered" or setup.workers == 1 or len(shares) < 2:  # noqa: PLR2004 - one is no hotter than others
         return None
     (number, share), busy = shares[-1], m.average("busy")
-    fair = 2 / len(shares)
-    if share < max(_HOT, min(fair, _FULL)) or busy > 1 / share + 0.5:
+    # Where all workers are busy, it is they who are few; and two partitions share alike by chance.
+    if share < max(_HOT, min(2 / len(shares), _FULL)) or busy > min(1 / share + 0.5, _BUSY * setup.workers):
         return None
     return Advice(
         "hot partition",
@@ -312,6 +312,18 @@ def _processes(m: Measurement) -> Change | None:
 def _clients(m: Measurement) -> int:
     """How many queues there are."""
     return min(m.setup.workers, m.setup.partitions) if m.setup.worker_kind == "process" else 1
+
+
+def _record_bytes(m: Measurement) -> float:
+    rate = m.average("records_rate")
+    return m.average("bytes_rate") / rate if rate else 0.0
+
+
+def _filled(m: Measurement) -> tuple[float, float]:
+    """Return what came between two waits as a share of the queue's limits, by count and by size; no waits, nothing."""
+    settings, burst = m.setup.settings, m.burst_records / _clients(m) if m.stalls else 0.0
+    by_size = burst * _record_bytes(m) / (settings.queued_max_messages_kbytes * 1024)
+    return burst / settings.queued_min_messages, by_size
 
 
 def _stalls(m: Measurement) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ class Child:
     def _report(self, counts: Counts) -> None:
         self._tell("counts", counts)
 
-    def _failed(self, record: Record, error: Exception) -> bool:
+    def _failed(self, record: Record, error: BaseException) -> bool:
         place: dict[str, Any] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         told = HandlerError(f"process failed with {type(error).__name__}: {error}", **place)
         told.add_note("".join(traceback.format_exception(error)))

@@ -119,9 +119,11 @@ def read_statistics(statistics: Mapping[str, Any], topic: str) -> dict[str, Any]
 
 
 def _partition(part: Mapping[str, Any]) -> PartitionCounts:
-    end, position = part["ls_offset"], part["app_offset"]
-    lag = max(end - max(position, part["lo_offset"], 0), 0) if end >= 0 else 0
-    return PartitionCounts(0, part["fetchq_cnt"], part["fetchq_size"], lag)
+    end, position, queued = part["ls_offset"], part["app_offset"], part["fetchq_cnt"]
+    if position < 0:  # nothing has come of it yet
+        position = part["next_offset"] - queued
+    lag = max(end - position, 0) if min(end, position) >= 0 else 0
+    return PartitionCounts(0, queued, part["fetchq_size"], lag)
 
 
 def together(counts: Sequence[Counts]) -> Counts:

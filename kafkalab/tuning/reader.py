@@ -52,6 +52,7 @@ class TimedPool(Pool):
         """Have more threads, or fewer: those that are too many end with what they have."""
         with self._lock:
             self._workers = workers
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
             missing = set(range(workers)) - self._numbers
             self._numbers |= missing
         for number in sorted(missing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from collections import deque
@@ -258,7 +259,9 @@ class TuningSession:
             samples, setup = list(self._samples), self.setup
         names = ("at", "records_rate", "bytes_rate", "queued", "queued_bytes", "waiting", "lag", "broker_share")
         frame = pd.DataFrame([[getattr(each, name) for name in names] for each in samples], columns=list(names))
+        frame = frame.astype("float64")
         frame["queue_share"] = [_queue_share(each, setup.settings) for each in samples]
+        frame["queue_share"] = frame["queue_share"].astype("float64")
         return frame.set_index("at")
 
     @property
@@ -268,6 +271,12 @@ class TuningSession:
             zero = self._zero or 0.0
             rows = [(phase.began - zero, phase.change, phase.restarted) for phase in self._phases]
         return pd.DataFrame(rows, columns=["at", "change", "restarted"])
+
+    @property
+    def figure(self) -> Any:
+        """The last minute as a figure; `series` and `marks` have its numbers."""
+        # By name, since the layer of figures is above this one.
+        return importlib.import_module("kafkalab.plot").throughput(self)
 
     def __repr__(self) -> str:
         setup, rate = self.setup, ""

@@ -56,6 +56,7 @@ class TestSession:
         assert {"connecting", "warming up", "running", "settling", "stopping", "idle"} <= states
         assert len(session.series) > 4
         assert session.error is None
+        assert session.figure._repr_png_().startswith(b"\x89PNG")
 
     def test_a_setting_restarts_the_consumer_once(self, lab: kl.Lab, topic: str) -> None:
         with slow(lab, topic, workers=2) as session:
