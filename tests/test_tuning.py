@@ -379,6 +379,10 @@ class TestSearch:
         assert {trial.cell for trial in trials} == set(given_cells)
         assert len({trial.cell for trial in trials if trial.turn == trials[-1].turn}) <= max(3, count)
 
+    def test_the_last_ones_of_a_small_race_are_measured_again(self) -> None:
+        found = swept(saturating, {"fetch_queue_backoff_ms": [1], "workers": [1, 2, 4, 8, 16]}, "racing")
+        assert [len(found.by_cell[cell]) for cell in found.finalists] == [4, 4, 4]
+
     @pytest.mark.parametrize("noise", [0.0, 0.05, 0.1])
     def test_a_race_finds_the_best_of_a_grid_in_a_fifth_of_its_time(self, noise: float) -> None:
         space = {**SPACE, "fetch_min_bytes": [1, 1024, 65536, 131072]}
@@ -403,6 +407,11 @@ class TestSweepResult:
         assert "Best: fetch_queue_backoff_ms=1, workers=4 with 400 k" in text
         assert "fetch_queue_backoff_ms: 200 k at best with 1000, 400 k with 1." in text
         assert "More than 4 workers bring little." in text
+
+    def test_what_still_rises_has_no_knee(self) -> None:
+        found = swept(lambda cell: 1000.0 * dict(cell)["workers"], {"workers": [1, 2, 4]})
+        assert found.knee is None
+        assert "It still rose with 4 workers: try more." in found.explain()
 
     def test_one_that_was_dropped_is_not_the_best(self) -> None:
         lucky, steady = (("workers", 1),), (("workers", 2),)

@@ -102,9 +102,13 @@ def rounds(count: int) -> list[int]:
 
 
 def race_seconds(count: int, seconds: float, repeats: int, budget: float | None) -> float:
-    """Return for how long a race measures: its budget, but every cell gets a least time."""
-    allowed = RACING_SHARE * count * seconds * repeats if budget is None else budget
-    return max(allowed, count * LEAST_S)
+    """Return for how long a race measures: its budget, or a share of the grid's time that is enough for its last round.
+
+    Every cell gets a least time in any case.
+    """
+    if budget is not None:
+        return max(budget, count * LEAST_S)
+    return max(RACING_SHARE * count * seconds * repeats, (count + min(count, _KEPT) * repeats) * LEAST_S)
 
 
 def race(

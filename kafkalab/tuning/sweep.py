@@ -149,7 +149,7 @@ class SweepResult:
 
     @property
     def knee(self) -> int | None:
-        """The number of workers from which on more bring less than 5% of their share; None without such a knob."""
+        """The number of workers from which on more bring less than 5% of their share; None if that is not reached."""
         rates = self.by_value("workers") if "workers" in self.space else pd.Series(dtype="float64")
         if len(rates) < 2:  # noqa: PLR2004 - a line has two ends
             return None
@@ -157,7 +157,7 @@ class SweepResult:
         for (workers, value), (more, faster) in pairwise(points):
             if faster - value < _LEAST_GAIN * value * (more / workers - 1):
                 return workers
-        return points[-1][0]
+        return None
 
     def by_value(self, knob: str) -> pd.Series[float]:
         """Return the greatest records a second that each value of a knob has reached, by value."""
@@ -181,6 +181,8 @@ class SweepResult:
                 said.append(f"{knob}: {low} at best with {rates.idxmin()}, {high} with {rates.idxmax()}.")
         if self.knee is not None:
             said.append(f"More than {self.knee} workers bring little.")
+        elif len(self.space.get("workers", ())) > 1:
+            said.append(f"It still rose with {max(self.space['workers'])} workers: try more.")
         said.append(f"What holds the best back: {by_cell[best][-1].bottleneck}.")
         dropped = len(by_cell) - sum(trials[-1].turn == self.trials[-1].turn for trials in by_cell.values())
         if self.strategy == "racing" and dropped:
