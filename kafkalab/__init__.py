@@ -7,6 +7,7 @@ from pyarrow.compute import field
 
 from kafkalab.connect import connect, demo, read_kafka
 from kafkalab.connection import ConnectionConfig, Secret
+from kafkalab.decode.json import Json
 from kafkalab.errors import (
     ArgumentError,
     AuthenticationError,
@@ -62,6 +63,7 @@ __all__ = [
     "DecodeError",
     "ExportError",
     "IsolationLevel",
+    "Json",
     "KafkalabError",
     "KafkalabWarning",
     "Lab",

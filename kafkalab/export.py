@@ -15,8 +15,7 @@ import pyarrow.feather
 import pyarrow.parquet
 
 from kafkalab.decode import text
-from kafkalab.decode.base import WHOLE
-from kafkalab.decode.json import storable
+from kafkalab.decode.joining import storable
 from kafkalab.errors import ArgumentError, DecodeError, ExportError, did_you_mean
 from kafkalab.frame import printable
 from kafkalab.model import StopReason
@@ -85,7 +84,8 @@ def _text(table: pa.Table, name: str) -> pa.Array:
             f"{name}: {error}, and this format has no bytes: export as 'parquet' or 'feather', or without {name!r}"
         )
         raise DecodeError(message, **place)
-    return decoded.columns[WHOLE]
+    ((_, _, texts),) = decoded
+    return texts
 
 
 def _readable_headers(headers: pa.ChunkedArray) -> pa.Array:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab import export as files
-from kafkalab.decode.json import unify
+from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, DataLossWarning, did_you_mean
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from kafkalab.parallel import Executor
     from kafkalab.plan import OnDataLoss
     from kafkalab.positions import Position
-    from kafkalab.rows import OnError
+    from kafkalab.rows import FormatLike, OnError
 
 _MOST_ROWS = 1_000_000
 _MOST_BYTES = 1 << 30
@@ -52,8 +52,8 @@ class Reading(TypedDict, total=False):
     """What every reading verb takes beside its own arguments; `Lab.read` says what each means."""
 
     partitions: Sequence[int] | int | None
-    key: str
-    value: str
+    key: FormatLike
+    value: FormatLike
     headers: bool
     columns: Sequence[str] | None
     where: pc.Expression | None
@@ -196,8 +196,8 @@ class Lab:
         end: Position = "latest",
         *,
         partitions: Sequence[int] | int | None = None,
-        key: str = "bytes",
-        value: str = "bytes",
+        key: FormatLike = "bytes",
+        value: FormatLike = "bytes",
         headers: bool = False,
         columns: Sequence[str] | None = None,
         where: pc.Expression | None = None,
@@ -224,8 +224,10 @@ class Lab:
             record that is older than ``end`` but was stored after the first newer one is not found.
         partitions : int or sequence of int, optional
             Which to read; all by default.
-        key, value : {"bytes", "text", "json", "auto"}
-            Their formats. JSON objects become a column for each field.
+        key, value : {"bytes", "text", "json", "int32", "int64", "float64", "uuid", "auto"}, Json or callable
+            Their formats. JSON objects become a column for each field; `kafkalab.Json` takes a schema. Numbers are
+            big-endian, as Kafka's serializers write them, of any of numpy's integer and float types. A function takes
+            a binary array of pyarrow, and returns an array as long; the fields of structs become columns.
         headers : bool
             Whether to have them: a list of structs of ``key`` and ``value``.
         columns : sequence of str, optional

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from contextlib import closing
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from kafkalab.decode.base import JSON_TEXT
-from kafkalab.decode.json import unify, with_text
+from kafkalab.decode.joining import unify, with_text
 from kafkalab.errors import (
     ArgumentError,
     BrokerUnreachableError,
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 _Kept: TypeAlias = "tuple[PartitionReceipt, pa.RecordBatch]"
 
 _LOOK_S = 0.1
+# How far a stream looks before it settles on its columns.
+_FIRST_ROWS = 100_000
+_FIRST_BYTES = 32 << 20
 _PLACE = ("topic", "partition", "offset")
 
 
@@ -186,12 +190,17 @@ class Scan:
         ------
         DecodeError
             While it is read: rows do not fit the columns that the first rows made.
+
+        Notes
+        -----
+        The columns are those of the first 100,000 rows, or 32 MiB; one that holds only nulls there becomes JSON text.
         """
         batches = iter(self)
         if not self.row_options.has_fields:
             return pa.RecordBatchReader.from_batches(self.schema, batches)
-        first = next(batches, RowShaper(self.row_options).empty())
-        return pa.RecordBatchReader.from_batches(first.schema, _conforming(first, batches))
+        first = _first(batches) or [RowShaper(self.row_options).empty()]
+        schema = _settled(unify([pa.Table.from_batches([rows]) for rows in first]).schema)
+        return pa.RecordBatchReader.from_batches(schema, _conforming(schema, itertools.chain(first, batches)))
 
 
 class Collected:
@@ -353,12 +362,29 @@ class _Run:
         return Receipt(tuple(self.tally.parts.values()), level, self.scan.fetcher.name, None, tuple(notes))
 
 
-def _conforming(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield batches of the first one's schema: a stream cannot change its columns."""
-    yield first
-    for rows in others:
-        same = rows.schema.equals(first.schema, check_metadata=True)
-        yield rows if same else _conform(rows, first.schema)
+def _first(batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    first: list[pa.RecordBatch] = []
+    rows = size = 0
+    while rows < _FIRST_ROWS and size < _FIRST_BYTES and (batch := next(batches, None)) is not None:
+        first.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+    return first
+
+
+def _settled(schema: pa.Schema) -> pa.Schema:
+    """Return a schema without columns that are null only: whatever comes later has a JSON text."""
+    for number, column in enumerate(schema):
+        if column.type == pa.null():
+            schema = schema.set(number, pa.field(column.name, pa.string(), metadata=JSON_TEXT))
+    return schema
+
+
+def _conforming(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield batches of one schema: a stream cannot change its columns."""
+    for rows in batches:
+        same = rows.schema.equals(schema, check_metadata=True)
+        yield rows if same else _conform(rows, schema)
 
 
 def _conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -372,7 +398,8 @@ def _conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         return rows.select(schema.names).cast(schema)
     except pa.ArrowException as error:
         place = {name: rows[name][0].as_py() for name in _PLACE if name in rows.schema.names}
-        message = f"{error}: a stream keeps the columns that its first rows made; read() joins them"
+        way_out = "give a schema, as in value=kl.Json(schema), or use read()"
+        message = f"{error}: a stream keeps the columns that its first rows made: {way_out}"
         raise DecodeError(message, **place) from error
 
 
