@@ -192,7 +192,7 @@ impl FetchResponse {
             .collect()
     }
 
-    #[pyo3(signature = (wanted, *, read_committed, headers=false, check_crcs=true, max_step_bytes=4 << 20, max_batch_bytes=256 << 20))]
+    #[pyo3(signature = (wanted, *, read_committed, headers=false, check_crcs=true, max_step_bytes=2 << 20, max_batch_bytes=256 << 20))]
     #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn next_step(
         &mut self,

@@ -12,10 +12,10 @@ from kafkalab.brokers import ApacheKafka
 from tests.apache.truth import SECONDS, Log, big, new_topic, producer
 
 MIB = 1 << 20
-# Of the engine, and what the allocators and pyarrow's first use take.
+# What the engine holds, what the allocators keep, and the libraries' own.
 ARROW = 128 * MIB
-# What librdkafka, and the engine, may hold ready; one slice of messages, and what the allocators keep.
-LIBRDKAFKA = (64 + 16 + 160) * MIB
+# What librdkafka and the engine may fetch ahead, one slice of messages, and the same besides.
+LIBRDKAFKA = (64 + 8 + 160) * MIB
 
 READER = """
 import hashlib, json, sys, threading
