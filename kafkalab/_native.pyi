@@ -244,7 +244,7 @@ class FetchResponse:
         read_committed: bool,
         headers: bool = False,
         check_crcs: bool = True,
-        max_step_bytes: int = 2_097_152,
+        max_step_bytes: int = 3_145_728,
         max_batch_bytes: int = ...,
     ) -> Step | None:
         """Parse on, without the GIL; partition by partition, each in offset order.
@@ -260,7 +260,7 @@ class FetchResponse:
             Whether the ``headers`` column is built.
         check_crcs : bool, default True
             Whether each batch's CRC-32C is checked.
-        max_step_bytes : int, default 2 MiB
+        max_step_bytes : int, default 3 MiB
             Decompressed bytes after which a step ends, between batches where it can, else between records.
         max_batch_bytes : int, default 256 MiB
             The most that one batch may hold decompressed.

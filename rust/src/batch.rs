@@ -133,8 +133,8 @@ impl RawBatch<'_> {
         Err(Fault::Corrupt("its checksum does not match"))
     }
 
-    /// Append the records of the decompressed payload whose offsets are in the range, about `most` bytes of them;
-    /// tell whether these were the last. Room is made for so many bytes that are `alike`, so that columns rarely move.
+    /// Append the records of the decompressed payload whose offsets are in the range, at most so many bytes of
+    /// them if that is one or more; tell whether these were the last. Room is made for so many bytes that are `alike`, so that columns rarely move.
     pub fn read_records(
         &self,
         payload: &[u8],
@@ -169,15 +169,15 @@ impl RawBatch<'_> {
         let last_delta = self.next_offset - 1 - self.base_offset;
         let size = payload.len();
         let mut payload = Reader(&payload[progress.bytes..]);
-        let enough = payload.0.len().saturating_sub(most.max(1));
+        let enough = payload.0.len().saturating_sub(most);
         for records in progress.records..self.record_count {
-            if payload.0.len() <= enough && enough > 0 {
-                let bytes = size - payload.0.len();
+            let bytes = size - payload.0.len();
+            let length = usize::try_from(payload.varint()?).ok()?;
+            let mut record = Reader(payload.take(length)?);
+            if payload.0.len() < enough && records > progress.records {
                 *progress = Progress { bytes, records };
                 return Some(false);
             }
-            let length = usize::try_from(payload.varint()?).ok()?;
-            let mut record = Reader(payload.take(length)?);
             record.take(1)?; // attributes, unused
             let timestamp = self.base_timestamp.wrapping_add(record.varlong()?);
             let delta = i64::from(record.varint()?);
