@@ -291,7 +291,7 @@ class FetchResponse:
         read_committed: bool,
         headers: bool = False,
         check_crcs: bool = True,
-        max_step_bytes: int = 16_777_216,
+        max_step_bytes: int = 3_145_728,
         max_batch_bytes: int = ...,
     ) -> Step | None:
         """Parse on, without the GIL; partition by partition, each in offset order.
@@ -307,8 +307,8 @@ class FetchResponse:
             Whether the ``headers`` column is built.
         check_crcs : bool, default True
             Whether each batch's CRC-32C is checked.
-        max_step_bytes : int, default 16 MiB
-            Decompressed bytes after which a step ends; a larger batch makes a step of its own.
+        max_step_bytes : int, default 3 MiB
+            Decompressed bytes after which a step ends, between batches where it can, else between records.
         max_batch_bytes : int, default 256 MiB
             The most that one batch may hold decompressed.
 

@@ -330,13 +330,15 @@ def in_window(rows: pa.RecordBatch, window: TimeWindow | None) -> pa.RecordBatch
 
 
 def _placed(fetched: Fetched) -> pa.RecordBatch:
-    batch = fetched.arrow_batch
-    count = batch.num_rows
-    same = pa.array(np.zeros(count, dtype=np.int8))
-    columns = {
-        "topic": pa.DictionaryArray.from_arrays(same, pa.array([fetched.offset_range.topic])),
-        "partition": pa.array(np.full(count, fetched.offset_range.partition, dtype=np.int32)),
-        **{column.name: batch[column.name] for column in batch.schema},
-    }
-    columns["timestamp_type"] = pa.DictionaryArray.from_arrays(batch["timestamp_type"], pa.array(TIMESTAMP_TYPES))
-    return pa.RecordBatch.from_pydict(columns)
+    offset, timestamp, timestamp_type, *others = fetched.arrow_batch.columns
+    names = fetched.arrow_batch.schema.names
+    count = len(offset)
+    columns = [
+        pa.DictionaryArray.from_arrays(np.zeros(count, dtype=np.int8), [fetched.offset_range.topic]),
+        pa.array(np.full(count, fetched.offset_range.partition, dtype=np.int32)),
+        offset,
+        timestamp,
+        pa.DictionaryArray.from_arrays(timestamp_type, TIMESTAMP_TYPES),
+        *others,
+    ]
+    return pa.RecordBatch.from_arrays(columns, ["topic", "partition", *names])

@@ -140,7 +140,7 @@ class Scan:
     fetch_options: FetchOptions
     row_options: RowOptions = field(default_factory=RowOptions)
     limits: Limits = field(default_factory=Limits)
-    read_ahead_bytes: int = 64 << 20
+    read_ahead_bytes: int = 8 << 20
     show_progress: bool = False
     names: Names | None = None
     """Shared by scans that are parts of one read; who shares it checks it at the end."""
