@@ -54,8 +54,9 @@ print(json.dumps({
 def compressible(bootstrap: str) -> Log:
     """Make a topic whose batches of some KB hold 30 MB each, 600 MB on four partitions."""
     log = new_topic(bootstrap, 4, max_message_bytes=40_000_000)
-    settings = {"compression_type": "zstd", "batch_size": 32_000_000, "message_max_bytes": 40_000_000}
-    writer = producer(bootstrap, linger_ms=5_000, queue_buffering_max_kbytes=64 << 10, **settings)
+    writer = producer(
+        bootstrap, linger_ms=5_000, compression_type="zstd", batch_size=32_000_000, message_max_bytes=40_000_000
+    )
     for number in range(20):
         for _ in range(30):
             writer.produce(log.topic, bytes(1_000_000), b"k", number % 4)
