@@ -13,6 +13,7 @@ mod isolation;
 mod json;
 mod json_column;
 mod json_cursor;
+mod json_fields;
 mod reader;
 mod response;
 #[cfg(test)]
