@@ -212,6 +212,14 @@ def test_a_name_that_no_column_can_have_is_an_error_of_its_row() -> None:
     assert columns(decoded) == {"a": [1, None]}
 
 
+def test_a_row_of_conflicts_is_read_in_one_go() -> None:
+    count = 5_000
+    numbers_row = std_json.dumps({f"f{n}": n for n in range(count)}).encode()
+    texts_row = std_json.dumps({"long": list(range(200_000))} | {f"f{n}": "x" for n in range(count)}).encode()
+    found = columns(json.decode(binary(numbers_row, texts_row, texts_row[:-1])))
+    assert (found["f0"], found[f"f{count - 1}"]) == (["0", '"x"', None], [str(count - 1), '"x"', None])
+
+
 def test_deep_values_are_kept_as_text() -> None:
     deep = "[" * 40 + "1" + "]" * 40
     decoded = json.decode(binary(f'{{"a": 1, "d": {deep}}}'.encode(), b'{"a": 2}'))

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, BinaryArray};
 use arrow_schema::{ArrowError, Field, Schema};
 
-use crate::json_column::{Column, Fields, Kind, NamedColumn, Row};
+use crate::json_column::{Column, Kind, Row};
 use crate::json_cursor::{Cursor, Stop, check};
+use crate::json_fields::{Fields, NamedColumn};
 
 /// The field metadata that tells what a column is, here and in Python.
 const MARK: &str = "kafkalab";
@@ -104,28 +105,24 @@ impl<'o> Pass<'o> {
             return Err(format!("no JSON: byte {} is no UTF-8", error.valid_up_to()));
         }
         let known = self.fields.columns.len();
-        let mut checked = false;
-        loop {
-            let stop = match self.read(number, value, checked) {
-                Ok(()) => return Ok(()),
-                Err(stop) => stop,
-            };
+        let mut read = self.read(number, value, false);
+        if matches!(read, Err(Stop::Check | Stop::Conflict)) {
             self.take_back(number);
-            match stop {
-                Stop::Row(error) => {
-                    if self.fields.columns.len() > known {
-                        self.fields.forget(known);
-                        self.columns = self.fields.width();
-                    }
-                    return Err(error);
-                }
-                Stop::Check | Stop::Conflict if checked => {}
-                Stop::Check | Stop::Conflict => {
-                    check(value)?;
-                    checked = true;
-                }
-            }
+            check(value)?;
+            read = self.read(number, value, true);
         }
+        let Err(stop) = read else {
+            return Ok(());
+        };
+        self.take_back(number);
+        if self.fields.columns.len() > known {
+            self.fields.forget(known);
+            self.columns = self.fields.width();
+        }
+        Err(match stop {
+            Stop::Row(error) => error,
+            Stop::Check | Stop::Conflict => "no JSON that can be read".to_owned(),
+        })
     }
 
     fn read(&mut self, number: usize, value: &[u8], checked: bool) -> Result<(), Stop> {
@@ -319,24 +316,29 @@ impl<'o> Pass<'o> {
 
 #[inline]
 fn append(column: &mut Column, json: &mut Cursor<'_>, row: &mut Row) -> Result<(), Stop> {
+    let (start, depth) = (json.index, row.depth);
     match column.push(json, row) {
-        Err(Stop::Conflict) => Err(give_up(column, row)),
+        Err(Stop::Conflict) => {
+            give_up(column, row)?;
+            json.index = start;
+            row.depth = depth;
+            json.skip()
+        }
         pushed => pushed,
     }
 }
 
-/// Make a column one of conflicts, if the row at hand is known to be whole.
+/// Make a column one of conflicts.
 #[cold]
-fn give_up(column: &mut Column, row: &mut Row) -> Stop {
+fn give_up(column: &mut Column, row: &mut Row) -> Result<(), Stop> {
     if column.kind == Kind::Given {
         let error = "a number too large, or an object too deep, for the schema";
-        return Stop::Row(error.to_owned());
+        return Err(Stop::Row(error.to_owned()));
     }
-    if row.checked {
-        row.columns = row.columns.saturating_sub(column.width() - 1);
-        *column = Column::new(Kind::Conflict);
-    }
-    Stop::Conflict
+    row.may_change()?;
+    row.columns = row.columns.saturating_sub(column.width() - 1);
+    *column = Column::new(Kind::Conflict);
+    Ok(())
 }
 
 fn finished(

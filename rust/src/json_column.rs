@@ -1,18 +1,15 @@
 //! A column that grows a JSON value at a time, and finds its type on the way.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, NullArray, StringArray,
-    StructArray,
 };
-use arrow_buffer::{
-    BooleanBufferBuilder, Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer,
-};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field};
 
 use crate::json_cursor::{Cursor, Number, Stop};
+use crate::json_fields::Fields;
 
 /// Deeper objects and lists are kept as their text.
 const DEEPEST: usize = 32;
@@ -116,10 +113,7 @@ impl Column {
                 Values::List(vec![0], Box::new(Self::of_type(kind, item.data_type())?))
             }
             DataType::Struct(fields) => {
-                let mut object = Fields {
-                    closed: kind == Kind::Given,
-                    ..Fields::default()
-                };
+                let mut object = Fields::new(kind == Kind::Given);
                 for field in fields {
                     object.add(field.name(), Self::of_type(kind, field.data_type())?);
                 }
@@ -194,6 +188,7 @@ impl Column {
     /// Append the next JSON value.
     pub fn push(&mut self, json: &mut Cursor<'_>, row: &mut Row) -> Result<(), Stop> {
         let first = json.peek();
+        let start = json.index;
         match self.kind {
             Kind::Unwanted | Kind::Conflict => return json.skip(),
             _ if first == b'n' => {
@@ -213,8 +208,8 @@ impl Column {
                     row.may_change()?;
                     let floats: Option<_> = values.iter().map(|value| exact(*value)).collect();
                     self.values = Values::Float(floats.ok_or(Stop::Conflict)?);
-                    // The number is read again, as a float.
-                    return Err(Stop::Check);
+                    json.index = start;
+                    return self.push(json, row);
                 }
             },
             (Values::Float(values), b'-' | b'0'..=b'9' | b'I' | b'N') => {
@@ -346,143 +341,6 @@ impl Strings {
 
     fn end(&mut self) {
         self.ends.push(end(self.data.len()));
-    }
-}
-
-/// A column and its name, which a text mostly has in quotes and before a colon.
-#[derive(Debug)]
-pub struct NamedColumn {
-    pub name: String,
-    quoted: Vec<u8>,
-    pub column: Column,
-}
-
-/// Columns by name: of an object.
-#[derive(Debug, Default)]
-pub struct Fields {
-    pub columns: Vec<NamedColumn>,
-    numbers: HashMap<Vec<u8>, usize>,
-    next: usize,
-    closed: bool,
-}
-
-impl Fields {
-    /// Go over the name of a field and return its number, if it is the one expected.
-    #[inline]
-    pub fn expected(&mut self, json: &mut Cursor<'_>) -> Option<usize> {
-        let expected = self.columns.get(self.next)?;
-        json.peek();
-        json.take_all(&expected.quoted).then(|| {
-            self.next += 1;
-            self.next - 1
-        })
-    }
-
-    /// Find a field's number. Mostly the fields of an object come in the order of the one before.
-    #[inline]
-    pub fn find(&mut self, name: &[u8]) -> Option<usize> {
-        let expected = self.columns.get(self.next);
-        let number = if expected.is_some_and(|expected| expected.name.as_bytes() == name) {
-            self.next
-        } else {
-            *self.numbers.get(name)?
-        };
-        self.next = number + 1;
-        Some(number)
-    }
-
-    /// Expect the first field next.
-    pub fn rewind(&mut self) {
-        self.next = 0;
-    }
-
-    pub fn add(&mut self, name: &str, column: Column) -> usize {
-        let number = self.columns.len();
-        self.numbers.insert(name.as_bytes().to_vec(), number);
-        self.columns.push(NamedColumn {
-            name: name.to_owned(),
-            quoted: quoted(name),
-            column,
-        });
-        number
-    }
-
-    /// Forget the fields beyond a number of them.
-    pub fn forget(&mut self, number: usize) {
-        for named in self.columns.drain(number..) {
-            self.numbers.remove(named.name.as_bytes());
-        }
-    }
-
-    fn push(&mut self, json: &mut Cursor<'_>, length: usize, row: &mut Row) -> Result<(), Stop> {
-        self.rewind();
-        json.index += 1;
-        let mut more = !json.take(b'}');
-        while more {
-            let number = match self.expected(json) {
-                Some(number) => Some(number),
-                None => self.number(json.name()?, row)?,
-            };
-            if let Some(number) = number {
-                let column = &mut self.columns[number].column;
-                column.seek(length);
-                column.push(json, row)?;
-            } else {
-                json.skip()?;
-            }
-            more = json.next(b'}')?;
-        }
-        Ok(())
-    }
-
-    fn number(&mut self, name: &[u8], row: &mut Row) -> Result<Option<usize>, Stop> {
-        let found = self.find(name);
-        if found.is_some() || self.closed {
-            return Ok(found);
-        }
-        row.may_change()?;
-        if row.columns >= row.most_columns || name.contains(&0) {
-            return Err(Stop::Conflict);
-        }
-        row.columns += 1;
-        let name = String::from_utf8_lossy(name);
-        Ok(Some(self.add(&name, Column::new(Kind::Found))))
-    }
-
-    /// How many columns these and those in them are.
-    pub fn width(&self) -> usize {
-        self.columns.iter().map(|named| named.column.width()).sum()
-    }
-
-    /// Forget what is beyond a length.
-    pub fn truncate(&mut self, length: usize) {
-        for named in &mut self.columns {
-            named.column.truncate(length);
-        }
-    }
-
-    fn finish(self, length: usize, nulls: Option<NullBuffer>) -> Result<StructArray, ArrowError> {
-        if self.columns.is_empty() {
-            return Ok(StructArray::new_empty_fields(length, nulls));
-        }
-        let mut fields = Vec::with_capacity(self.columns.len());
-        let mut arrays = Vec::with_capacity(self.columns.len());
-        for NamedColumn { name, column, .. } in self.columns {
-            let array = column.finish(length)?;
-            fields.push(Field::new(name, array.data_type().clone(), true));
-            arrays.push(array);
-        }
-        StructArray::try_new(fields.into(), arrays, nulls)
-    }
-}
-
-/// A name as JSON has it, if it needs no escapes; else bytes that no text has there.
-fn quoted(name: &str) -> Vec<u8> {
-    let plain = |byte: u8| !matches!(byte, b'"' | b'\\' | ..0x20);
-    if name.bytes().all(plain) {
-        format!("\"{name}\":").into_bytes()
-    } else {
-        b":".to_vec()
     }
 }
 

@@ -14,6 +14,7 @@ mod isolation;
 mod json;
 mod json_column;
 mod json_cursor;
+mod json_fields;
 mod reader;
 mod response;
 #[cfg(test)]
