@@ -85,7 +85,7 @@ clean: ## remove all that make, the builds and the tests have made
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer: install one, or name it: make PYTHON=..." >&2; exit 1; }
-	@command -v cargo >/dev/null || { echo "No cargo: install Rust 1.85 or newer." >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "No cargo: install Rust 1.88 or newer." >&2; exit 1; }
 	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 

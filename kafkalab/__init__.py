@@ -7,6 +7,7 @@ from pyarrow.compute import field
 
 from kafkalab.connect import connect, demo, read_kafka
 from kafkalab.connection import ConnectionConfig, Secret
+from kafkalab.decode.json import Json
 from kafkalab.errors import (
     ArgumentError,
     AuthenticationError,
@@ -81,6 +82,7 @@ __all__ = [
     "GroupStats",
     "HandlerError",
     "IsolationLevel",
+    "Json",
     "KafkalabError",
     "KafkalabWarning",
     "Lab",

@@ -1,6 +1,7 @@
 """The native half of kafkalab, written in Rust (``rust/``)."""
 
-from typing import Literal, final
+from collections.abc import Collection
+from typing import Any, Literal, final
 
 def version() -> str:
     """Tell the version of the native half, as Cargo spells it.
@@ -171,6 +172,50 @@ class Connection:
         """Close it; a wait of another thread ends with `ConnectionError`."""
 
 @final
+class DecodedValues:
+    """The columns of decoded values, as a struct by `__arrow_c_array__`.
+
+    Attributes
+    ----------
+    has_whole : bool
+        Whether the last column stands for the values as a whole: those that are no objects.
+    errors : list of (int, str)
+        The rows that could not be read, in order, and why.
+    left_out : list of str
+        Fields that were seen, and not built.
+    """
+
+    has_whole: bool
+    errors: list[tuple[int, str]]
+    left_out: list[str]
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[Any, Any]: ...
+
+def decode_json(
+    values: Any,
+    schema: Any,
+    *,
+    wanted: Collection[str] | None = None,
+    flatten: bool = False,
+    closed: bool = False,
+) -> DecodedValues:
+    """Read a binary array as JSON, without the GIL.
+
+    Parameters
+    ----------
+    values : pyarrow.BinaryArray
+        Null is no error.
+    schema : pyarrow.Schema
+        Types to begin with, of null, bool, int64, double, string, and lists and structs of these. With the metadata
+        ``{"kafkalab": "json"}`` a column is JSON text, with ``{"kafkalab": "given"}`` its type stays.
+    wanted : set of str, optional
+        The fields to build, beside those of the schema.
+    flatten : bool
+        Whether fields are named by their path through objects.
+    closed : bool
+        Whether only the schema's fields are built.
+    """
+
+@final
 class PartitionHead:
     """What a response says about one partition.
 
@@ -246,7 +291,7 @@ class FetchResponse:
         read_committed: bool,
         headers: bool = False,
         check_crcs: bool = True,
-        max_step_bytes: int = 16_777_216,
+        max_step_bytes: int = 3_145_728,
         max_batch_bytes: int = ...,
     ) -> Step | None:
         """Parse on, without the GIL; partition by partition, each in offset order.
@@ -262,8 +307,8 @@ class FetchResponse:
             Whether the ``headers`` column is built.
         check_crcs : bool, default True
             Whether each batch's CRC-32C is checked.
-        max_step_bytes : int, default 16 MiB
-            Decompressed bytes after which a step ends; a larger batch makes a step of its own.
+        max_step_bytes : int, default 3 MiB
+            Decompressed bytes after which a step ends, between batches where it can, else between records.
         max_batch_bytes : int, default 256 MiB
             The most that one batch may hold decompressed.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from kafkalab.decode.json import unify
+from kafkalab.decode.joining import unify
 from kafkalab.frame import joined, with_receipt
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab import partitioner
-from kafkalab.decode.json import unify
+from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, did_you_mean
 from kafkalab.fetch.base import FetchControl, Fetched, record_schema
 from kafkalab.model import Receipt

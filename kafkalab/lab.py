@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab.dask_frame import to_dask
-from kafkalab.decode.json import unify
+from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did_you_mean
 from kafkalab.export.begin import begin
 from kafkalab.export.folder import Folder
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from kafkalab.partitioner import Partitioner
     from kafkalab.plan import OnDataLoss
     from kafkalab.positions import Position
-    from kafkalab.rows import OnError
+    from kafkalab.rows import FormatLike, OnError
     from kafkalab.settings import ConsumerSettings
     from kafkalab.task import FrameKind
     from kafkalab.tuning.measure import Process, SettingsLike
@@ -81,7 +81,7 @@ class Found(TypedDict, total=False):
     """What every reading verb takes beside its own arguments; `Lab.read` says what each means."""
 
     partitions: Sequence[int] | int | None
-    value: str
+    value: FormatLike
     headers: bool
     columns: Sequence[str] | None
     where: pc.Expression | None
@@ -95,7 +95,7 @@ class Found(TypedDict, total=False):
 class Reading(Found, total=False):
     """The same, for verbs to which a key is a column like another."""
 
-    key: str
+    key: FormatLike
 
 
 _REQUEST = ("partitions", "isolation_level", "on_data_loss")
@@ -234,8 +234,8 @@ class Lab:
         end: Position = "latest",
         *,
         partitions: Sequence[int] | int | None = None,
-        key: str = "bytes",
-        value: str = "bytes",
+        key: FormatLike = "bytes",
+        value: FormatLike = "bytes",
         headers: bool = False,
         columns: Sequence[str] | None = None,
         where: pc.Expression | None = None,
@@ -262,8 +262,10 @@ class Lab:
             record that is older than ``end`` but was stored after the first newer one is not found.
         partitions : int or sequence of int, optional
             Which to read; all by default.
-        key, value : {"bytes", "text", "json", "auto"}
-            Their formats. JSON objects become a column for each field.
+        key, value : {"bytes", "text", "json", "int32", "int64", "float64", "uuid", "auto"}, Json or callable
+            Their formats. JSON objects become a column for each field; `kafkalab.Json` takes a schema. Numbers are
+            big-endian, as Kafka's serializers write them, of any of numpy's integer and float types. A function takes
+            a binary array of pyarrow, and returns an array as long; the fields of structs become columns.
         headers : bool
             Whether to have them: a list of structs of ``key`` and ``value``.
         columns : sequence of str, optional

@@ -228,9 +228,20 @@ def draw_fresh(rng: np.random.Generator, total: int, drawn: NDArray[np.int64], c
 
     The r-th number that is free is found by rank: it is r plus the drawn ones at or below it.
     """
-    ranks = np.sort(rng.choice(total - len(drawn), count, replace=False, shuffle=False).astype(np.int64))
+    ranks = _distinct(rng, total - len(drawn), count)
     taken_below = drawn - np.arange(len(drawn))
     return ranks + np.searchsorted(taken_below, ranks, side="right")
+
+
+def _distinct(rng: np.random.Generator, total: int, count: int) -> NDArray[np.int64]:
+    """Draw ``count`` different numbers ``0 <= x < total``: uniform, sorted, in memory for some times ``count``."""
+    if 2 * count > total:
+        return np.sort(rng.choice(total, count, replace=False, shuffle=False).astype(np.int64))
+    # numpy's choice would lay out all numbers. No number is preferred here, so neither is any set of them.
+    numbers = np.empty(0, dtype=np.int64)
+    while len(numbers) < count:
+        numbers = np.union1d(numbers, rng.integers(total, size=count - len(numbers)))
+    return numbers
 
 
 def locate(ranges: Sequence[OffsetRange], numbers: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:

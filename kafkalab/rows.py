@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -11,17 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab.decode import formats
-from kafkalab.decode.base import WHOLE
 from kafkalab.errors import ArgumentError, DecodeError, did_you_mean
 from kafkalab.fetch.base import HEADERS, TIMESTAMP, TIMESTAMP_TYPES
+from kafkalab.filtering import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from kafkalab.decode.base import Decoded, Decoder, Format
     from kafkalab.fetch.base import Fetched
     from kafkalab.plan import TimeWindow
 
 OnError: TypeAlias = Literal["raise", "column", "skip"]
+FormatLike: TypeAlias = "str | Format | Callable[[pa.Array], pa.Array]"
 
 RECORD_COLUMNS = ("topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers")
 _ERROR_COLUMNS = ("_error", "_raw")
@@ -38,7 +39,7 @@ _TYPES = {
     "_error": pa.string(),
     "_raw": pa.binary(),
 }
-_MISSING_FIELD = re.compile(r"No match for FieldRef\.Name\((.*?)\) in ")
+_SOURCES = ("key", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,11 @@ class RowOptions:
 
     Attributes
     ----------
-    key, value : {"bytes", "text", "json", "auto"}
-        Their formats. JSON objects become a column for each field; one whose name a record's own column has, or that
-        begins with ``key.`` or ``value.``, gets ``value.`` in front, and those of keys always get ``key.``.
+    key, value : str, Format or callable
+        Their formats: ``"bytes"``, ``"text"``, ``"json"``, ``"int32"`` and the like, ``"uuid"``, ``"auto"``, a format
+        such as `Json`, or a function of a binary array to an array as long. Objects become a column for each field; one
+        whose name a record's own column has, or that begins with ``key.`` or ``value.``, gets ``value.`` in front, and
+        those of keys always get ``key.``.
     headers : bool
         Whether there is a ``headers`` column: lists of structs of ``key`` and ``value``.
     columns : sequence of str, optional
@@ -66,8 +69,8 @@ class RowOptions:
         A format, a column or a way to treat errors does not exist.
     """
 
-    key: str = "bytes"
-    value: str = "bytes"
+    key: FormatLike = "bytes"
+    value: FormatLike = "bytes"
     headers: bool = False
     columns: Sequence[str] | None = None
     where: pc.Expression | None = None
@@ -86,12 +89,23 @@ class RowOptions:
             message = f"columns is a list of names: give [{self.columns!r}]"
             raise ArgumentError(message)
         if not self.has_fields:
-            self.check_columns(())
+            fields = [field_name(source, name) for source in _SOURCES for name in self.format(source).known or ()]
+            self.check_columns(fields)
+
+    def format(self, source: str) -> Format:
+        """Return the format of a source; of one that is found by looking, that of text."""
+        asked = getattr(self, source)
+        return formats.get("text" if asked == formats.AUTO else asked)
 
     @property
     def has_fields(self) -> bool:
         """Whether decoding may give columns that are not known before."""
-        return not {"json", "auto"}.isdisjoint((self.key, self.value))
+        return any(self.is_auto(source) or self.format(source).known is None for source in _SOURCES)
+
+    def is_auto(self, source: str) -> bool:
+        """Whether a format is found by looking."""
+        asked = getattr(self, source)
+        return isinstance(asked, str) and asked == formats.AUTO
 
     @property
     def wants_headers(self) -> bool:
@@ -112,11 +126,28 @@ class RowOptions:
                 message = f"there is no column {name!r}: {did_you_mean(name, known)}"
                 raise ArgumentError(message)
 
-    def needs(self, source: str) -> bool:
+    def wanted(self, source: str, used: frozenset[str] | None) -> set[str] | None:
+        """Return the fields of a source that are asked for, given the names that the filter uses; None for all."""
+        if self.columns is None or used is None:
+            return None
+        asked = {*self.columns, *used}
+        prefixed = {name.removeprefix(f"{source}.") for name in asked if name.startswith(f"{source}.")}
+        return prefixed if source == "key" else prefixed | asked
+
+    def needs(self, source: str, used: frozenset[str] | None) -> bool:
         """Whether anything that was asked for depends on the decoded key or value."""
-        if self.columns is None or self.where is not None or self.errors == "skip":
+        if self.columns is None or used is None or self.errors == "skip":
             return True
-        return source in self.columns or not set(self.columns) <= set(RECORD_COLUMNS)
+        asked = {*self.columns, *used}
+        return source in asked or not asked <= set(RECORD_COLUMNS)
+
+
+def field_name(source: str, name: str | None) -> str:
+    """Return the column name of a decoded field: its own, or with its source in front where that is taken."""
+    if name is None:
+        return source
+    taken = source == "key" or name in _TYPES or name.startswith(("key.", "value."))
+    return f"{source}.{name}" if taken else name
 
 
 @dataclass(slots=True)
@@ -152,15 +183,19 @@ class Names:
                 raise ArgumentError(message)
 
 
-@dataclass(slots=True)
 class RowShaper:
-    """Shapes the steps of one scan; remembers the formats found on the way."""
+    """Shapes the steps of one scan; remembers the formats and types found on the way."""
 
-    options: RowOptions
-    windows: Mapping[int, TimeWindow] = field(default_factory=dict)
-    names: Names = field(default_factory=Names)
-    found: dict[str, str] = field(default_factory=dict)
-    skipped: int = 0
+    def __init__(
+        self, options: RowOptions, windows: Mapping[int, TimeWindow] | None = None, names: Names | None = None
+    ) -> None:
+        self.options = options
+        self.names = Names() if names is None else names
+        self.found: dict[str, str] = {}
+        self.skipped = 0
+        self._windows = windows or {}
+        self._filter = None if options.where is None else Filter.of(options.where, _TYPES)
+        self._decoders: dict[str, Decoder] = {}
 
     def shape(self, fetched: Fetched) -> pa.RecordBatch:
         """Return the rows of one step that pass, with all their columns.
@@ -170,10 +205,23 @@ class RowShaper:
         DecodeError
             A key or value is not in its format, and errors are to be raised.
         """
-        rows = in_window(_placed(fetched), self.windows.get(fetched.offset_range.partition))
-        rows = self._decoded(rows)
-        self.names.rows += rows.num_rows
-        return rows if self.options.where is None else self._filtered(rows, self.options.where)
+        rows = in_window(_placed(fetched), self._windows.get(fetched.offset_range.partition))
+        count = rows.num_rows
+        if self.options.errors == "column":
+            for name in _ERROR_COLUMNS:
+                rows = self._with_nulls(rows, name)
+        for place, source in enumerate(_SOURCES):
+            if self.options.needs(source, self._used):
+                if self._filter is not None:
+                    rows = self._filter.without_excluded(rows, _SOURCES[place:])
+                rows = self._decoded(rows, source)
+        self.names.rows += count
+        return rows if self._filter is None else self._filtered(rows, self._filter)
+
+    @property
+    def _used(self) -> frozenset[str] | None:
+        """The names that the filter uses, if they are known."""
+        return frozenset() if self._filter is None else self._filter.names
 
     def project(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Return the asked columns of shaped rows; a field that none of them has is null."""
@@ -187,9 +235,14 @@ class RowShaper:
 
     def empty(self) -> pa.RecordBatch:
         """Return no rows, with the columns that are known so far."""
-        names = [name for name in self.options.record_columns if self._format(name) != "json"]
-        types = {name: pa.string() if self._format(name) == "text" else _TYPES[name] for name in names}
-        return self.project(pa.RecordBatch.from_pylist([], pa.schema(list(types.items()))))
+        fields: list[tuple[str, pa.DataType]] = []
+        for name in self.options.record_columns:
+            if name in _SOURCES:
+                known = self._format(name).known or {}
+                fields += [(field_name(name, part), kind) for part, kind in known.items()]
+            else:
+                fields.append((name, _TYPES[name]))
+        return self.project(pa.RecordBatch.from_pylist([], pa.schema(fields)))
 
     def notes(self, topic: str) -> Iterator[str]:
         """Yield what the receipt should say of the shaping."""
@@ -199,86 +252,64 @@ class RowShaper:
             found = ", ".join(f"{source}={name!r}" for source, name in self.found.items())
             yield f"formats found: read({topic!r}, {found}) gives the same columns"
 
-    def _format(self, source: str) -> str | None:
-        asked = {"key": self.options.key, "value": self.options.value}.get(source)
-        name = self.found.get(source, "text") if asked == "auto" else asked
-        return "text" if name == "str" else name
+    def _format(self, source: str) -> Format:
+        return formats.get(self.found[source]) if source in self.found else self.options.format(source)
 
-    def _decoded(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        errors: dict[int, str] = {}
-        raw: dict[int, bytes] = {}
+    def _decoder(self, source: str, values: pa.Array) -> Decoder:
+        if self.options.is_auto(source) and source not in self.found:
+            if values.null_count == len(values):
+                return self._format(source).decoder()
+            self.found[source] = formats.detect(values)
+        if source not in self._decoders:
+            self._decoders[source] = self._format(source).decoder(self.options.wanted(source, self._used))
+        return self._decoders[source]
+
+    def _decoded(self, rows: pa.RecordBatch, source: str) -> pa.RecordBatch:
+        decoded = self._decoder(source, rows[source])(rows[source])
+        for name in decoded.left_out:
+            self.names.fields[field_name(source, name)] = None
         arrays, fields = [], []
         for column in rows.schema:
-            if column.name not in ("key", "value") or not self.options.needs(column.name):
+            if column.name == source:
+                for part, made, array in decoded:
+                    arrays.append(array)
+                    fields.append(made.with_name(field_name(source, part)))
+                    if part is not None:
+                        self.names.fields[fields[-1].name] = None
+            else:
                 arrays.append(rows[column.name])
                 fields.append(column)
-                continue
-            decoded = self._decoder(column.name, rows[column.name])(rows[column.name])
-            for row, error in decoded.errors.items():
-                errors[row] = f"{column.name}: {error}"
-                raw[row] = rows[column.name][row].as_py()
-            for name, array in decoded.columns.items():
-                arrays.append(array)
-                fields.append(decoded.field_of(name, self._name(column.name, name)))
         shaped = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-        return self._with_errors(shaped, rows, errors, raw)
+        return self._without_errors(shaped, rows, source, decoded) if decoded.errors else shaped
 
-    def _decoder(self, source: str, values: pa.Array) -> formats.Decoder:
-        asked = self.options.key if source == "key" else self.options.value
-        if asked == "auto" and source not in self.found and values.null_count < len(values):
-            self.found[source] = formats.detect(values)
-        return formats.decoder(self._format(source) or "bytes")
-
-    def _name(self, source: str, name: str) -> str:
-        """Return the column name of a decoded field: its own, or with its source in front where that is taken."""
-        if name == WHOLE:
-            return source
-        if source == "key" or name in _TYPES or name.startswith(("key.", "value.")):
-            name = f"{source}.{name}"
-        self.names.fields[name] = None
-        return name
-
-    def _with_errors(
-        self, shaped: pa.RecordBatch, rows: pa.RecordBatch, errors: dict[int, str], raw: dict[int, bytes]
+    def _without_errors(
+        self, shaped: pa.RecordBatch, rows: pa.RecordBatch, source: str, decoded: Decoded
     ) -> pa.RecordBatch:
-        numbers = range(shaped.num_rows)
-        if self.options.errors == "column":
-            for name, values in (("_error", errors), ("_raw", raw)):
-                column = pa.array([values.get(number) for number in numbers] if values else [None] * len(numbers))
-                shaped = shaped.append_column(name, column.cast(_TYPES[name]))
-        elif errors and self.options.errors == "skip":
-            self.skipped += len(errors)
-            return shaped.filter(pa.array([number not in errors for number in numbers]))
-        elif errors:
-            row = min(errors)
-            message = f"{errors[row]}; errors='column' keeps such rows with their bytes, errors='skip' drops them"
+        numbers = list(decoded.errors)
+        if self.options.errors == "raise":
+            row = min(numbers)
+            way_out = "errors='column' keeps such rows with their bytes, errors='skip' drops them"
             place = {name: rows[name][row].as_py() for name in ("topic", "partition", "offset")}
-            raise DecodeError(message, **place)
+            raise DecodeError(f"{source}: {decoded.errors[row]}; {way_out}", **place)
+        wrong = np.zeros(rows.num_rows, dtype=bool)
+        wrong[numbers] = True
+        if self.options.errors == "skip":
+            self.skipped += len(numbers)
+            return shaped.filter(pa.array(~wrong))
+        reasons = pa.array([f"{source}: {decoded.errors[row]}" for row in sorted(numbers)], pa.string())
+        for name, values in (("_error", reasons), ("_raw", rows[source].filter(pa.array(wrong)))):
+            number = shaped.schema.get_field_index(name)
+            column = pc.replace_with_mask(shaped.column(number), pa.array(wrong), values)
+            shaped = shaped.set_column(number, shaped.schema.field(number), column)
         return shaped
 
-    def _filtered(self, rows: pa.RecordBatch, where: pc.Expression) -> pa.RecordBatch:
-        missing: set[str] = set()
-        while True:
-            try:
-                kept = rows.filter(where)
-            except pa.ArrowInvalid as error:
-                match = _MISSING_FIELD.match(str(error))
-                if match is None or match[1] in missing:
-                    raise ArgumentError(f"where cannot be applied to the rows: {error}") from error
-                self._refuse_unless_field(match[1], error)
-                missing.add(match[1])
-                rows = self._with_nulls(rows, match[1])
-            except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-                message = f"where does not fit the types of the columns: {error}"
-                raise ArgumentError(message) from error
-            else:
-                return kept.drop_columns(sorted(missing))
-
-    def _refuse_unless_field(self, name: str, error: Exception) -> None:
-        if not self.options.has_fields:
-            message = f"where names no column: {name!r}; {did_you_mean(name, self.options.record_columns)}"
-            raise ArgumentError(message) from error
-        self.names.missing.add(name)
+    def _filtered(self, rows: pa.RecordBatch, where: Filter) -> pa.RecordBatch:
+        kept, missing = where.apply(rows)
+        if missing and not self.options.has_fields:
+            name = min(missing)
+            raise ArgumentError(f"where names no column: {name!r}; {did_you_mean(name, rows.schema.names)}")
+        self.names.missing |= missing
+        return kept
 
     @staticmethod
     def _with_nulls(rows: pa.RecordBatch, name: str) -> pa.RecordBatch:
@@ -299,13 +330,15 @@ def in_window(rows: pa.RecordBatch, window: TimeWindow | None) -> pa.RecordBatch
 
 
 def _placed(fetched: Fetched) -> pa.RecordBatch:
-    batch = fetched.arrow_batch
-    count = batch.num_rows
-    same = pa.array(np.zeros(count, dtype=np.int8))
-    columns = {
-        "topic": pa.DictionaryArray.from_arrays(same, pa.array([fetched.offset_range.topic])),
-        "partition": pa.array(np.full(count, fetched.offset_range.partition, dtype=np.int32)),
-        **{column.name: batch[column.name] for column in batch.schema},
-    }
-    columns["timestamp_type"] = pa.DictionaryArray.from_arrays(batch["timestamp_type"], pa.array(TIMESTAMP_TYPES))
-    return pa.RecordBatch.from_pydict(columns)
+    offset, timestamp, timestamp_type, *others = fetched.arrow_batch.columns
+    names = fetched.arrow_batch.schema.names
+    count = len(offset)
+    columns = [
+        pa.DictionaryArray.from_arrays(np.zeros(count, dtype=np.int8), [fetched.offset_range.topic]),
+        pa.array(np.full(count, fetched.offset_range.partition, dtype=np.int32)),
+        offset,
+        timestamp,
+        pa.DictionaryArray.from_arrays(timestamp_type, TIMESTAMP_TYPES),
+        *others,
+    ]
+    return pa.RecordBatch.from_arrays(columns, ["topic", "partition", *names])

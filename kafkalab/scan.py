@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from contextlib import closing
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from kafkalab.decode.base import JSON_TEXT
-from kafkalab.decode.json import unify, with_text
+from kafkalab.decode.joining import unify, with_text
 from kafkalab.errors import (
     ArgumentError,
     BrokerUnreachableError,
@@ -41,8 +42,11 @@ _Kept: TypeAlias = "tuple[PartitionReceipt, pa.RecordBatch]"
 
 LOST = "lost to retention: "
 """How a receipt's note begins that names offsets which were gone."""
-_STREAM = "a stream keeps the columns that its first rows made; read() joins them"
+_STREAM = "a stream keeps the columns that its first rows made: give a schema (value=kl.Json(schema)), or use read()"
 _LOOK_S = 0.1
+# How far a stream looks before it settles on its columns.
+_FIRST_ROWS = 100_000
+_FIRST_BYTES = 32 << 20
 _PLACE = ("topic", "partition", "offset")
 
 
@@ -136,7 +140,7 @@ class Scan:
     fetch_options: FetchOptions
     row_options: RowOptions = field(default_factory=RowOptions)
     limits: Limits = field(default_factory=Limits)
-    read_ahead_bytes: int = 64 << 20
+    read_ahead_bytes: int = 8 << 20
     show_progress: bool = False
     names: Names | None = None
     """Shared by scans that are parts of one read; who shares it checks it at the end."""
@@ -189,12 +193,17 @@ class Scan:
         ------
         DecodeError
             While it is read: rows do not fit the columns that the first rows made.
+
+        Notes
+        -----
+        The columns are those of the first 100,000 rows, or 32 MiB; one that holds only nulls there becomes JSON text.
         """
         batches = iter(self)
         if not self.row_options.has_fields:
             return pa.RecordBatchReader.from_batches(self.schema, batches)
-        first = next(batches, RowShaper(self.row_options).empty())
-        return pa.RecordBatchReader.from_batches(first.schema, _conforming(first, batches))
+        first = _first(batches) or [RowShaper(self.row_options).empty()]
+        schema = _settled(unify([pa.Table.from_batches([rows]) for rows in first]).schema)
+        return pa.RecordBatchReader.from_batches(schema, _conforming(schema, itertools.chain(first, batches)))
 
 
 class Collected:
@@ -356,12 +365,29 @@ class _Run:
         return Receipt(tuple(self.tally.parts.values()), level, self.scan.fetcher.name, None, tuple(notes))
 
 
-def _conforming(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield batches of the first one's schema: a stream cannot change its columns."""
-    yield first
-    for rows in others:
-        same = rows.schema.equals(first.schema, check_metadata=True)
-        yield rows if same else conform(rows, first.schema, _STREAM)
+def _first(batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    first: list[pa.RecordBatch] = []
+    rows = size = 0
+    while rows < _FIRST_ROWS and size < _FIRST_BYTES and (batch := next(batches, None)) is not None:
+        first.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+    return first
+
+
+def _settled(schema: pa.Schema) -> pa.Schema:
+    """Return a schema without columns that are null only: whatever comes later has a JSON text."""
+    for number, column in enumerate(schema):
+        if column.type == pa.null():
+            schema = schema.set(number, pa.field(column.name, pa.string(), metadata=JSON_TEXT))
+    return schema
+
+
+def _conforming(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield batches of one schema: a stream cannot change its columns."""
+    for rows in batches:
+        same = rows.schema.equals(schema, check_metadata=True)
+        yield rows if same else conform(rows, schema, _STREAM)
 
 
 def conform(rows: pa.RecordBatch | pa.Table, schema: pa.Schema, hint: str) -> pa.RecordBatch | pa.Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 
-from kafkalab.decode.json import unify
+from kafkalab.decode.joining import unify
 from kafkalab.fetch.base import Stop
 from kafkalab.frame import to_frame
 from kafkalab.model import Receipt

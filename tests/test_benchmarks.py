@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import parallel, sample, targets
+from benchmarks import decode, parallel, sample, targets
 from benchmarks.__main__ import PARTS, TOPICS, options, save
 from benchmarks.contenders import contenders
 from benchmarks.read import cases
@@ -303,3 +303,12 @@ class TestContent:
     def test_differs_where_values_are_mixed_up(self) -> None:
         known = Content.of(self.partitions, self.offsets, self.lengths)
         assert Content.of(self.partitions, self.offsets, self.lengths[[2, 1, 0]]) != known
+
+
+class TestDecode:
+    def test_every_contender_reads_the_same_rows(self, capsys: pytest.CaptureFixture[str]) -> None:
+        decode.main(["--records", "500", "--repeats", "2"])
+        told = capsys.readouterr().out
+        assert all(f"| {name} |" in told for name in decode.WITHOUT_KAFKA)
+        assert "| orjson.loads | " in told
+        assert "500 values" in told

@@ -122,7 +122,7 @@ def test_nested_values_come_back(file_format: str, tmp_path: Path) -> None:
     nested = {name: row[name] for name in ("o", "l", "e")}
     if file_format == "csv":
         nested = {name: json.loads(text) for name, text in nested.items()}
-    if file_format in ("parquet", "feather"):
+    elif file_format != "jsonl":  # an object without a field is JSON text: only JSON has such objects
         nested["e"] = json.loads(nested["e"])
     assert nested == {"o": {"a": [1, 2], "b": "x"}, "l": [{"c": None}], "e": {}}
     assert (row["n"], row["t"], row["z"]) == (1.5, True, None)

@@ -270,3 +270,81 @@ def test_no_rows_refuse_nothing() -> None:
 
 def test_an_absent_field_is_null() -> None:
     assert shaped(b'{"a": 1}', value="json", columns=["a", "b"]).to_pylist() == [{"a": 1, "b": None}]
+
+
+@pytest.mark.parametrize(
+    ("where", "offsets"),
+    [
+        (kl.field("offset") != 101, [100, 102]),
+        ((kl.field("offset") > 101) & (kl.field("n") == 2), [102]),
+        ((kl.field("n") == 2) & (kl.field("partition") == 3) & ~(kl.field("offset") == 101), [102]),
+        (~((kl.field("offset") == 101) | (kl.field("n") == 1)), [102]),
+        (kl.field("key") == b"k", [100, 102]),
+        ((kl.field("timestamp_type") == "create_time") & kl.field("offset").isin([100, 102]), [100, 102]),
+    ],
+    ids=str,
+)
+def test_what_the_records_own_columns_exclude_is_not_decoded(where: Any, offsets: list[int]) -> None:
+    rows = shaped(b'{"n": 1}', b"{", b'{"n": 2}', keys=[b"k", b"other", b"k"], value="json", where=where)
+    assert rows["offset"].to_pylist() == offsets
+
+
+def test_a_decoded_key_excludes_values_from_decoding() -> None:
+    rows = shaped(b"1", b"{", keys=[b"a", b"b"], key="text", value="json", where=kl.field("key") == "a")
+    assert rows["value"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        (kl.field("n").is_null() & (kl.field("offset") > 0)) | (kl.field("offset") == 100),
+        kl.field("n").isin([1, None]) | (kl.field("offset") > 200),
+        kl.field("n").is_valid() | (kl.field("offset") == 101),
+        kl.field(("o", "x")) == 5,
+    ],
+    ids=str,
+)
+def test_filters_give_what_they_give_on_decoded_rows(where: Any) -> None:
+    values = [b'{"n": 1, "o": {"x": 5}}', b"{}", b'{"n": 2, "o": {}}', b'{"n": null}']
+    everything = shaped(*values, value="json")
+    assert shaped(*values, value="json", where=where).to_pylist() == everything.filter(where).to_pylist()
+
+
+def test_a_filter_on_other_fields_keeps_what_is_asked_for() -> None:
+    rows = shaped(b'{"a": 1, "b": 2, "c": 3}', b'{"b": 5}', value="json", columns=["a"], where=kl.field("b") == 2)
+    assert rows.to_pylist() == [{"a": 1}]
+
+
+def test_fields_that_are_not_built_are_still_known_by_name() -> None:
+    shaper = RowShaper(RowOptions(value="json", key="json", columns=["amonut"]))
+    shaper.shape(without_headers(step(b'{"amount": 1, "offset": 2}', keys=[b'{"id": 1}'])))
+    assert set(shaper.names.fields) == {"amount", "value.offset", "key.id"}
+    with pytest.raises(ArgumentError, match="did you mean 'amount'"):
+        shaper.names.check(shaper.options)
+
+
+def test_columns_with_a_source_in_front_are_found() -> None:
+    options = {"key": "json", "value": "json", "columns": ["key.id", "value.offset"]}
+    assert shaped(b'{"offset": 2}', keys=[b'{"id": 1}'], **options).to_pylist() == [{"key.id": 1, "value.offset": 2}]
+
+
+def test_errors_of_key_and_value_are_kept_by_row() -> None:
+    rows = shaped(b"{", b"1", b"2", keys=[b"k", b"\xff", None], key="text", value="json", errors="column")
+    assert rows["_raw"].to_pylist() == [b"{", b"\xff", None]
+    assert [error and error[:6] for error in rows["_error"].to_pylist()] == ["value:", "key: b", None]
+    assert rows["value"].to_pylist() == [None, 1, 2]
+
+
+def test_a_whole_schema_is_known_before_any_rows() -> None:
+    options = RowOptions(value=kl.Json(pa.schema([("n", pa.int32()), ("offset", pa.string())])), key="uuid")
+    assert not options.has_fields
+    empty = RowShaper(options).empty()
+    assert empty.schema.names == [*BARE[:5], "key", "n", "value.offset"]
+    assert (empty.schema.field("key").type, empty.schema.field("n").type) == (pa.string(), pa.int32())
+    with pytest.raises(ArgumentError, match="there is no column 'm'"):
+        RowOptions(value=options.value, columns=["m"])
+
+
+def test_a_format_may_be_a_function() -> None:
+    rows = shaped(b"a", b"b", value=lambda values: pa.array([len(values)] * len(values)))
+    assert rows["value"].to_pylist() == [2, 2]

@@ -278,7 +278,10 @@ def test_the_schema_is_known_before_the_stream_is_read(options: Any, extra: dict
     ],
     ids=str,
 )
-def test_later_rows_that_lose_nothing_fit_a_stream(first: bytes, later: bytes, fits: list[Any]) -> None:
+def test_later_rows_that_lose_nothing_fit_a_stream(
+    first: bytes, later: bytes, fits: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kafkalab.scan._FIRST_ROWS", 1)
     assert lab_of(first, later).scan(TOPIC, value="json").reader().read_all()["n"].to_pylist() == fits
 
 
@@ -300,7 +303,6 @@ def test_a_stream_of_json_texts_takes_everything() -> None:
         (b'{"n": "x"}', b'{"n": 5}'),
         (b'{"n": 1}', b'{"n": true}'),
         (b'{"n": 1.5}', b'{"n": 9007199254740993}'),
-        (b'{"n": null}', b'{"n": 1}'),
         (b'{"n": 1}', b'{"n": 1, "m": 2}'),
         (b'{"n": {"a": 1}}', b'{"n": {"b": 2}}'),
         (b'{"n": {"a": 1}}', b'{"n": {"a": 1, "b": 2}}'),
@@ -309,12 +311,34 @@ def test_a_stream_of_json_texts_takes_everything() -> None:
     ],
     ids=str,
 )
-def test_later_rows_that_do_not_fit_a_stream_are_an_error_with_its_place(first: bytes, later: bytes) -> None:
+def test_later_rows_that_do_not_fit_a_stream_are_an_error_with_its_place(
+    first: bytes, later: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kafkalab.scan._FIRST_ROWS", 1)
     reader = lab_of(first, later).scan(TOPIC, value="json").reader()
-    with pytest.raises(
-        DecodeError, match=r"orders\[0\]@1: .*the columns that its first rows made; read\(\) joins them"
-    ):
+    says = r"orders\[0\]@1: .*keeps the columns that its first rows made: give a schema \(value=kl.Json\(schema\)\)"
+    with pytest.raises(DecodeError, match=says):
         reader.read_all()
+
+
+@pytest.mark.parametrize(("later", "text"), [(b'{"n": 1}', "1"), (b'{"n": "x"}', '"x"'), (b'{"n": [1]}', "[1]")])
+def test_a_field_that_is_null_in_the_first_rows_takes_everything(
+    later: bytes, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kafkalab.scan._FIRST_ROWS", 1)
+    scan = lab_of(b'{"n": null}', later).scan(TOPIC, value="json")
+    assert scan.reader().read_all()["n"].to_pylist() == [None, text]
+
+
+def test_a_stream_settles_its_columns_by_many_rows() -> None:
+    scan = lab_of(b'{"n": null}', b'{"n": 1}', b'{"n": 0.5, "m": "x"}').scan(TOPIC, value="json", columns=["n", "m"])
+    assert pa.table(scan).to_pydict() == {"n": [None, 1.0, 0.5], "m": [None, None, "x"]}
+
+
+def test_a_stream_of_a_given_schema_needs_no_look() -> None:
+    scan = lab_of(b"{}", b'{"n": 1}').scan(TOPIC, value=kl.Json(pa.schema([("n", pa.int32())])), columns=["n"])
+    assert scan.schema == pa.schema([("n", pa.int32())])
+    assert pa.table(scan)["n"].to_pylist() == [None, 1]
 
 
 # Ahead, and no further
@@ -477,7 +501,8 @@ def test_an_arrow_reader_that_is_dropped_ends_the_fetch() -> None:
     assert fetcher.pulled < 1000
 
 
-def test_looking_at_the_schema_leaves_no_fetch_behind() -> None:
+def test_looking_at_the_schema_leaves_no_fetch_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kafkalab.scan._FIRST_ROWS", 10)
     fetcher = Watched(Endless(1000))
     scan = scan_of(fetcher, 1000)
     scan = replace(scan, row_options=replace(scan.row_options, value="auto"))

@@ -1,129 +1,119 @@
-"""JSON: the fields of objects as columns, typed by what the rows hold."""
+"""JSON: the fields of objects as columns, typed by what the rows hold or by a schema."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from kafkalab.decode.base import JSON_TEXT, WHOLE, Decoded
+from kafkalab import _native
+from kafkalab.decode.base import Decoded
+from kafkalab.decode.fitting import as_schema, fit, natural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping
 
-_MOST_FIELDS = 10_000
+    from kafkalab.decode.base import Decoder, Known
+
+_GIVEN = {b"kafkalab": b"given"}
+_MOST_CELLS = 1 << 27
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """JSON, whose objects become a column for each field; ``"json"`` stands for ``Json()``.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema or dict, optional
+        Types of the fields. A schema names all columns that there are to be; a dict, of Arrow's, numpy's or pandas'
+        types, leaves those of other fields to be found. A value that does not fit the given type is an error of its
+        row. Found by looking otherwise: a field of values without a common type, or that do not fit one exactly,
+        becomes the JSON text of each value.
+    flatten : bool
+        Whether the fields of objects in objects become columns of their own, named by their path: ``customer.city``.
+
+    Examples
+    --------
+    >>> import kafkalab as kl, pyarrow as pa
+    >>> cluster = kl.MemoryCluster({"orders": 1})
+    >>> cluster.append("orders", b'{"id": 1, "to": {"city": "Bern"}}', b'{"id": 2, "at": "2026-01-01T12:00:00Z"}')
+    >>> lab = kl.Lab(cluster, cluster)
+    >>> given = kl.Json({"at": pa.timestamp("s", "UTC")}, flatten=True)
+    >>> lab.read("orders", value=given, columns=["id", "to.city", "at"])
+       id to.city                        at
+    0   1    Bern                       NaT
+    1   2    <NA> 2026-01-01 12:00:00+00:00
+    """
+
+    schema: pa.Schema | Mapping[str, Any] | None = None
+    flatten: bool = False
+    _types: pa.Schema = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        types = as_schema(self.schema or {})
+        for given in types:
+            natural(given)
+        object.__setattr__(self, "_types", types)
+
+    @property
+    def known(self) -> Known | None:
+        """The types of a whole schema."""
+        if not self._closed:
+            return None
+        return dict(zip(self._types.names, self._types.types, strict=True))
+
+    @property
+    def _closed(self) -> bool:
+        return isinstance(self.schema, pa.Schema)
+
+    def decoder(self, wanted: Collection[str] | None = None) -> Decoder:
+        """Return a decoder, which keeps the types that it has found from one step to the next."""
+        types = [given for given in self._types if wanted is None or given.name in wanted]
+        return _Decoder(types, None if wanted is None else set(wanted), flatten=self.flatten, closed=self._closed)
+
+
+class _Decoder:
+    def __init__(self, types: list[pa.Field], wanted: set[str] | None, *, flatten: bool, closed: bool) -> None:
+        self._types = {given.name: given.type for given in types}
+        self._given = {given.name: natural(given).with_metadata(_GIVEN) for given in types}
+        self._start = pa.schema(list(self._given.values()))
+        self._found = self._start
+        self._native_decode = partial(_native.decode_json, wanted=wanted, flatten=flatten, closed=closed)
+
+    def __call__(self, values: pa.Array) -> Decoded:
+        if len(self._found) * len(values) > _MOST_CELLS:
+            self._found = self._start
+        rows, has_whole, errors, left_out = self._decode(values)
+        fitted, misfits = fit(rows, self._types)
+        if misfits:
+            # A row with an error is null in every column, and has no say in the types of others.
+            good = pa.array([row not in misfits for row in range(len(values))])
+            rows, has_whole, again, left_out = self._decode(pa.compute.if_else(good, values, None))
+            fitted, _ = fit(rows, self._types)
+            errors = dict(sorted((again | misfits).items()))
+        fields = rows.schema.names[: len(rows.schema) - has_whole]
+        self._found = pa.schema([self._given.get(name, rows.schema.field(n)) for n, name in enumerate(fields)])
+        names = [*fields, None] if has_whole else fields
+        columns = [(name, f, fitted.column(n)) for n, (name, f) in enumerate(zip(names, fitted.schema, strict=True))]
+        return Decoded(columns, errors, left_out)
+
+    def _decode(self, values: pa.Array) -> tuple[pa.RecordBatch, bool, dict[int, str], list[str]]:
+        decoded = self._native_decode(values, self._found)
+        return pa.record_batch(decoded), decoded.has_whole, dict(decoded.errors), decoded.left_out
 
 
 def decode(values: pa.Array) -> Decoded:
     """Return a column for each field that an object has, and one for rows that hold anything else.
 
-    A field whose values have no common type, or do not fit one exactly, becomes its JSON text.
-
     Examples
     --------
     >>> decoded = decode(pa.array([b'{"n": 1}', b'{"n": 2, "s": "x"}', b"{", None]))
-    >>> {name: column.to_pylist() for name, column in decoded.columns.items()}
+    >>> {name: column.to_pylist() for name, _, column in decoded}
     {'n': [1, 2, None, None], 's': [None, 'x', None, None]}
-    >>> list(decoded.errors)
-    [2]
+    >>> decoded.errors
+    {2: 'no JSON: EOF while parsing an object at byte 1'}
     """
-    rows, errors = _parse(values)
-    fields: dict[str, list[Any]] = {}
-    for number, row in enumerate(rows):
-        if row is not None:
-            own = row if isinstance(row, dict) else {WHOLE: row}
-            if len(fields) + len(own) > _MOST_FIELDS and len(fields.keys() | own.keys()) > _MOST_FIELDS:
-                errors[number] = f"there are more than {_MOST_FIELDS} different fields: read it as text"
-                continue
-            for name, value in own.items():
-                if name not in fields:
-                    fields[name] = [None] * len(rows)
-                fields[name][number] = value
-    named = {_printable(name): column for name, column in fields.items()}
-    columns = {name: _typed(column) for name, column in named.items()}
-    mixed = {name: as_text(named[name]) for name, column in columns.items() if column is None}
-    return Decoded(columns | mixed, errors, frozenset(mixed))
-
-
-def _printable(name: str) -> str:
-    """Return a name as UTF-8 can hold it: JSON may have halves of surrogate pairs."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def _parse(values: pa.Array) -> tuple[list[Any], dict[int, str]]:
-    rows: list[Any] = []
-    errors: dict[int, str] = {}
-    for number, value in enumerate(values.to_pylist()):
-        try:
-            rows.append(None if value is None else json.loads(value))
-        except (ValueError, RecursionError) as error:
-            rows.append(None)
-            errors[number] = f"no JSON: {error}"
-    return rows, errors
-
-
-def _typed(values: Sequence[Any]) -> pa.Array | None:
-    """Return Python values as the Arrow type that holds them all exactly, None where there is none."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        return None
-
-
-def as_text(values: Sequence[Any]) -> pa.Array:
-    """Return each value's JSON text."""
-    texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
-    try:
-        return pa.array(texts, pa.string())
-    except UnicodeEncodeError:
-        # Halves of surrogate pairs stand in JSON as escapes only.
-        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
-
-
-def unify(tables: Sequence[pa.Table]) -> pa.Table:
-    """Join tables whose fields were typed apart: types are widened where that loses nothing, else made JSON text.
-
-    Examples
-    --------
-    >>> unify([pa.table({"n": [1]}), pa.table({"n": ["x"], "m": [2]})]).to_pylist()
-    [{'n': '1', 'm': None}, {'n': '"x"', 'm': 2}]
-    """
-    texts = {column.name for table in tables for column in table.schema if column.metadata == JSON_TEXT}
-    if texts:
-        tables = [with_text(table, texts) for table in tables]
-    try:
-        joined = pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        names = list(dict.fromkeys(name for table in tables for name in table.column_names))
-        mixed = {name for name in names if not _joins([t.select([name]) for t in tables if name in t.column_names])}
-        joined = pa.concat_tables([with_text(table, mixed) for table in tables], promote_options="permissive")
-    return storable(joined)
-
-
-def storable(table: pa.Table) -> pa.Table:
-    """Return a table whose objects that never had a field are JSON texts: Parquet has no such structs."""
-    return with_text(table, {column.name for column in table.schema if _has_empty_struct(column.type)})
-
-
-def _has_empty_struct(kind: pa.DataType) -> bool:
-    if pa.types.is_list(kind):
-        return _has_empty_struct(kind.value_type)
-    return pa.types.is_struct(kind) and (not kind.num_fields or any(_has_empty_struct(f.type) for f in kind.fields))
-
-
-def _joins(columns: Sequence[pa.Table]) -> bool:
-    try:
-        pa.concat_tables(columns, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return False
-    return True
-
-
-def with_text(table: pa.Table, names: set[str]) -> pa.Table:
-    """Return a table, or batch, with the named columns as JSON texts; those that are already stay as they are."""
-    for number, column in enumerate(table.schema):
-        if column.name in names and column.metadata != JSON_TEXT:
-            field = pa.field(column.name, pa.string(), metadata=JSON_TEXT)
-            table = table.set_column(number, field, as_text(table[column.name].to_pylist()))
-    return table
+    return Json().decoder()(values)

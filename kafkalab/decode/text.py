@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
-from kafkalab.decode.base import WHOLE, Decoded
+from kafkalab.decode.base import Decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from kafkalab.decode.base import Decoder, Known
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """UTF-8 text as one column of strings."""
+
+    @property
+    def known(self) -> Known:
+        """One column of strings."""
+        return {None: pa.string()}
+
+    def decoder(self, wanted: Collection[str] | None = None) -> Decoder:  # noqa: ARG002 - there are no fields
+        """Return the decoder."""
+        return decode
 
 
 def decode(values: pa.Array) -> Decoded:
@@ -16,7 +38,7 @@ def decode(values: pa.Array) -> Decoded:
     {1: 'byte 0 is no UTF-8'}
     """
     try:
-        return Decoded({WHOLE: values.cast(pa.string())})
+        return Decoded.whole(values.cast(pa.string()))
     except pa.ArrowInvalid:
         # One bad row fails the cast of all; only then is it worth looking at each.
         return _one_by_one(values)
@@ -31,4 +53,4 @@ def _one_by_one(values: pa.Array) -> Decoded:
         except UnicodeDecodeError as error:
             texts.append(None)
             errors[row] = f"byte {error.start} is no UTF-8"
-    return Decoded({WHOLE: pa.array(texts, pa.string())}, errors)
+    return Decoded.whole(pa.array(texts, pa.string()), errors)

@@ -17,8 +17,8 @@ import pyarrow.feather
 import pyarrow.parquet
 
 from kafkalab.decode import text
-from kafkalab.decode.base import JSON_TEXT, WHOLE
-from kafkalab.decode.json import as_text
+from kafkalab.decode.base import JSON_TEXT
+from kafkalab.decode.joining import as_text
 from kafkalab.errors import ArgumentError, DecodeError, did_you_mean
 from kafkalab.fetch.base import TIMESTAMP_TYPES
 from kafkalab.frame import printable
@@ -126,7 +126,8 @@ def _text(table: pa.Table, name: str) -> pa.Array:
             f"{name}: {error}, and this format has no bytes: export as 'parquet' or 'feather', or without {name!r}"
         )
         raise DecodeError(message, **place)
-    return decoded.columns[WHOLE]
+    ((_, _, texts),) = decoded
+    return texts
 
 
 def _readable_headers(headers: pa.ChunkedArray) -> pa.Array:

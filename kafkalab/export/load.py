@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from kafkalab.decode.json import unify
+from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, ExportError, KafkalabWarning
 from kafkalab.export.folder import Folder
 from kafkalab.export.formats import file_format

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
-from kafkalab.decode.json import unify
+from kafkalab.decode.joining import unify
 from kafkalab.errors import ExportError
 from kafkalab.export.formats import whole
 from kafkalab.export.manifest import WrittenFile, aside

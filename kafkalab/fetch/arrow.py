@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from kafkalab.fetch.base import FetchControl, FetchOptions
     from kafkalab.model import OffsetRange
 
-_READ_AHEAD_BYTES = 16 << 20
 _BACK_OFF_S = 0.1
 _LOOK_S = 0.1
 
@@ -52,7 +51,7 @@ class ArrowFetcher:
     name = "arrow"
 
     def __init__(
-        self, config: ConnectionConfig, cluster: Cluster, connections: int = 2, response_bytes: int = 16 << 20
+        self, config: ConnectionConfig, cluster: Cluster, connections: int = 2, response_bytes: int = 4 << 20
     ) -> None:
         self._config = config
         self._cluster = cluster
@@ -107,7 +106,7 @@ class ArrowFetcher:
                 self._drive(job, address, {partition: lanes[partition] for partition in partitions})
                 for address, partitions in self._led(job.topic, positions, self._connections)
             ]
-            yield from _merged(drives, job.control)
+            yield from _merged(drives, job)
             lanes = {partition: lane for partition, lane in lanes.items() if lane.waiting}
             if not lanes or job.control.stop.is_set():
                 return
@@ -146,8 +145,11 @@ class ArrowFetcher:
         walks = walks_over(topic, draws)
         while walks:
             positions = {walk.offset_range.partition: walk.position for walk in walks}
-            for address, partitions in self._led(topic, positions, 1):
-                yield from self._probe(job, address, [w for w in walks if w.offset_range.partition in partitions])
+            drives = [
+                self._probe(job, address, [walk for walk in walks if walk.offset_range.partition in partitions])
+                for address, partitions in self._led(topic, positions, self._connections)
+            ]
+            yield from _merged(drives, job)
             walks = [walk for walk in walks if not walk.settled]
             if control.stop.is_set():
                 return
@@ -155,7 +157,7 @@ class ArrowFetcher:
                 job.patience.check(topic, walks[0].offset_range.partition, walks[0].position)
                 control.stop.wait(_BACK_OFF_S)
 
-    def _probe(self, job: Job, address: tuple[str, int], walks: list[Walk]) -> Iterator[Fetched]:
+    def _probe(self, job: Job, address: tuple[str, int], walks: list[Walk]) -> Generator[Fetched]:
         with self._connected(job, address) as connection:
             if connection is None:
                 return
@@ -213,12 +215,12 @@ class ArrowFetcher:
             self._stats = FetchStats(before.requests + requests, before.records + records, before.bytes + wire_bytes)
 
 
-def _merged(drives: list[Generator[Fetched]], control: FetchControl) -> Iterator[Fetched]:
+def _merged(drives: list[Generator[Fetched]], job: Job) -> Iterator[Fetched]:
     """Yield the steps of several connections as they come, each read by a thread of its own."""
     if len(drives) == 1:
         yield from drives[0]
         return
-    ahead = ReadAhead(drives, control, _READ_AHEAD_BYTES)
+    ahead = ReadAhead(drives, job.control, job.response_bytes)  # no more: whoever reads this reads ahead
     ahead.start()
     try:
         while not ahead.ended:

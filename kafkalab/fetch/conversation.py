@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kafkalab.fetch.wire import BrokerConnection
 
 _FIRST_PARTITION_BYTES = 256 << 10  # a read of a few records should not wait for megabytes
-_MOST_PARTITION_BYTES = 8 << 20
+_MOST_PARTITION_BYTES = 4 << 20
 _GROWTH = 4
 _WAIT_MS = 100
 _FOLLOW_WAIT_MS = 500

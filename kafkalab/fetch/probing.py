@@ -59,11 +59,13 @@ class Walk:
             raise translate(KafkaError(head.error_code), topic=part.topic, partition=part.partition, offset=position)
         job.patience.progress()
         # No batch means that none follows, or that retention has passed the draws.
-        following = len(self.draws) if head.next_offset is None else np.searchsorted(self.draws, head.next_offset)
-        self.position = int(self.draws[following]) if following < len(self.draws) else part.end
-        for step in parsed(response, {(part.topic, part.partition): (position, part.end)}, job.options):
+        behind = part.end if head.next_offset is None else max(head.next_offset, position + 1)
+        here = self.draws[slice(*np.searchsorted(self.draws, (position, behind)))]
+        following = self.draws[np.searchsorted(self.draws, behind) :]
+        self.position = int(following[0]) if len(following) else part.end
+        for step in parsed(response, {(part.topic, part.partition): (position, int(here[-1]) + 1)}, job.options):
             rows = pa.record_batch(step)
-            hits = np.isin(rows["offset"].to_numpy(), self.draws)
+            hits = np.isin(rows["offset"].to_numpy(), here)
             if hits.any():
                 yield Fetched(part, rows.filter(pa.array(hits)), self.position)
         if self.settled:

@@ -1,17 +1,17 @@
-//! The hand-over of columns to Python, by Arrow's capsule interface. The arrow crates keep all `unsafe` to themselves.
+//! The hand-over of columns to and from Python, by Arrow's capsule interface.
 
 use std::sync::Arc;
 
-use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, to_ffi};
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi, to_ffi};
 use arrow_array::types::{Int8Type, Int64Type, TimestampMillisecondType};
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, ListArray, PrimitiveArray, StringArray, StructArray,
+    Array, ArrayRef, BinaryArray, ListArray, PrimitiveArray, StringArray, StructArray, make_array,
 };
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{ArrowError, Field};
+use arrow_schema::{ArrowError, Field, Schema};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::types::{PyCapsule, PyCapsuleMethods};
 
 use crate::columns::{Bytes, Columns, Headers};
 
@@ -88,4 +88,36 @@ pub fn capsules<'py>(
         PyCapsule::new_with_value(py, schema, c"arrow_schema")?,
         PyCapsule::new_with_value(py, array, c"arrow_array")?,
     ))
+}
+
+/// Take an array over from Python's `__arrow_c_array__`. Nothing is copied.
+#[allow(
+    unsafe_code,
+    reason = "Arrow's C interface hands pointers over; the names of the capsules say what they point to"
+)]
+pub fn import_array(object: &Bound<'_, PyAny>) -> PyResult<ArrayRef> {
+    let (schema, array): (Bound<'_, PyCapsule>, Bound<'_, PyCapsule>) =
+        object.call_method0("__arrow_c_array__")?.extract()?;
+    let schema = schema.pointer_checked(Some(c"arrow_schema"))?;
+    let array = array.pointer_checked(Some(c"arrow_array"))?;
+    // SAFETY: a capsule of this name holds a valid structure, which is moved out of it: its release is cleared.
+    let data = unsafe {
+        let array = FFI_ArrowArray::from_raw(array.as_ptr().cast());
+        from_ffi(array, &*schema.as_ptr().cast::<FFI_ArrowSchema>())
+    };
+    let data = data.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    Ok(make_array(data))
+}
+
+/// Read a schema from Python's `__arrow_c_schema__`.
+#[allow(
+    unsafe_code,
+    reason = "Arrow's C interface hands pointers over; the name of the capsule says what it points to"
+)]
+pub fn import_schema(object: &Bound<'_, PyAny>) -> PyResult<Schema> {
+    let capsule: Bound<'_, PyCapsule> = object.call_method0("__arrow_c_schema__")?.extract()?;
+    let schema = capsule.pointer_checked(Some(c"arrow_schema"))?;
+    // SAFETY: a capsule of this name holds a valid structure, and lives until the end of this function.
+    let schema = unsafe { &*schema.as_ptr().cast::<FFI_ArrowSchema>() };
+    Schema::try_from(schema).map_err(|error| PyRuntimeError::new_err(error.to_string()))
 }

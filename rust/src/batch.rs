@@ -1,5 +1,7 @@
 //! Record batches of format v2: their headers, and their records into columns.
 
+use std::ops::Range;
+
 use crate::columns::Columns;
 use crate::error::{BatchError, Fault};
 use crate::reader::Reader;
@@ -36,6 +38,13 @@ pub struct RawBatch<'a> {
     base_timestamp: i64,
     max_timestamp: i64,
     record_count: usize,
+}
+
+/// How far the records of a batch have been read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub bytes: usize,
+    records: usize,
 }
 
 /// Read the header of the first batch.
@@ -124,41 +133,51 @@ impl RawBatch<'_> {
         Err(Fault::Corrupt("its checksum does not match"))
     }
 
-    /// Append the records with offsets in `start..end` of the decompressed payload.
-    /// Room is made for so many batches `alike`, so that columns rarely move.
+    /// Append the records of the decompressed payload whose offsets are in the range, at most so many bytes of
+    /// them if that is one or more; tell whether these were the last. Room is made for so many bytes that are `alike`, so that columns rarely move.
     pub fn read_records(
         &self,
         payload: &[u8],
-        start: i64,
-        end: i64,
+        progress: &mut Progress,
+        range: Range<i64>,
         columns: &mut Columns,
-        alike: usize,
-    ) -> Result<(), Fault> {
+        (most, alike): (usize, usize),
+    ) -> Result<bool, Fault> {
         if payload.len() / SMALLEST_RECORD < self.record_count {
             return Err(Fault::Corrupt(
                 "it has room for fewer records than it counts",
             ));
         }
-        columns.reserve(alike * self.record_count, alike * payload.len());
-        self.append_records(payload, start, end, columns)
+        let record_size = (payload.len() / self.record_count.max(1)).max(1);
+        columns.reserve(alike / record_size, alike);
+        let done = self
+            .append_records(payload, progress, range, columns, most)
             .ok_or(Fault::Corrupt("a record contradicts its lengths"))?;
         columns.end_batch(if self.takes_log_append_time() { 2 } else { 1 });
-        Ok(())
+        Ok(done)
     }
 
     fn append_records(
         &self,
         payload: &[u8],
-        start: i64,
-        end: i64,
+        progress: &mut Progress,
+        range: Range<i64>,
         columns: &mut Columns,
-    ) -> Option<()> {
+        most: usize,
+    ) -> Option<bool> {
         let appended_at = self.takes_log_append_time().then_some(self.max_timestamp);
         let last_delta = self.next_offset - 1 - self.base_offset;
-        let mut payload = Reader(payload);
-        for _ in 0..self.record_count {
+        let size = payload.len();
+        let mut payload = Reader(&payload[progress.bytes..]);
+        let enough = payload.0.len().saturating_sub(most);
+        for records in progress.records..self.record_count {
+            let bytes = size - payload.0.len();
             let length = usize::try_from(payload.varint()?).ok()?;
             let mut record = Reader(payload.take(length)?);
+            if payload.0.len() < enough && records > progress.records {
+                *progress = Progress { bytes, records };
+                return Some(false);
+            }
             record.take(1)?; // attributes, unused
             let timestamp = self.base_timestamp.wrapping_add(record.varlong()?);
             let delta = i64::from(record.varint()?);
@@ -166,18 +185,18 @@ impl RawBatch<'_> {
                 return None;
             }
             let offset = self.base_offset + delta;
-            if offset < start {
+            if offset < range.start {
                 continue;
             }
-            if offset >= end {
-                return Some(());
+            if offset >= range.end {
+                return Some(true);
             }
             let key = nullable(&mut record)?;
             let value = nullable(&mut record)?;
             columns.push(offset, appended_at.unwrap_or(timestamp), key, value);
             columns.push_headers(record)?;
         }
-        (self.record_count == 0 || payload.0.is_empty()).then_some(())
+        (self.record_count == 0 || payload.0.is_empty()).then_some(true)
     }
 
     /// Whether the payload of a control batch aborts a transaction.

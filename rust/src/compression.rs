@@ -16,7 +16,7 @@ const LZ4_MAGIC: u32 = 0x184D_2204;
 const LZ4_WINDOW: usize = 64 << 10;
 const SMALLEST_GUESS: usize = 64 << 10;
 /// More than this is given back to the system after use.
-const MOST_KEPT_BYTES: usize = 64 << 20;
+const MOST_KEPT_BYTES: usize = 8 << 20;
 
 /// The codecs' state and the one buffer that they fill.
 pub struct Decompressor {

@@ -195,7 +195,7 @@ impl FetchResponse {
             .collect()
     }
 
-    #[pyo3(signature = (wanted, *, read_committed, headers=false, check_crcs=true, max_step_bytes=16 << 20, max_batch_bytes=256 << 20))]
+    #[pyo3(signature = (wanted, *, read_committed, headers=false, check_crcs=true, max_step_bytes=3 << 20, max_batch_bytes=256 << 20))]
     #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn next_step(
         &mut self,
@@ -216,13 +216,19 @@ impl FetchResponse {
         };
         while self.seek(wanted)? {
             let at = self.current;
-            if let Some(step) = py.detach(|| self.step(&options))? {
+            // In one go: where another thread keeps Python busy, coming back to it can take 5 ms.
+            let step = py.detach(|| {
+                let step = self.step(&options)?;
+                Ok::<_, Error>(
+                    step.map(|step| (step.next_offset, arrow::record_batch(step.columns))),
+                )
+            })?;
+            if let Some((next_offset, record_batch)) = step {
                 let partition = &self.response.partitions[at];
-                let record_batch = py.detach(|| arrow::record_batch(step.columns));
                 return Ok(Some(Step {
                     topic: Arc::clone(&partition.topic),
                     partition: partition.partition,
-                    next_offset: step.next_offset,
+                    next_offset,
                     record_batch: record_batch
                         .map_err(|error| PyRuntimeError::new_err(error.to_string()))?,
                 }));

@@ -6,10 +6,15 @@ mod build_info;
 mod columns;
 mod compression;
 mod connection;
+mod decode;
 mod error;
 mod fault;
 mod fetch;
 mod isolation;
+mod json;
+mod json_column;
+mod json_cursor;
+mod json_fields;
 mod reader;
 mod response;
 #[cfg(test)]
@@ -30,6 +35,8 @@ mod _native {
     use crate::build_info::version;
     #[pymodule_export]
     use crate::connection::{Connection, StopFlag, TlsOptions};
+    #[pymodule_export]
+    use crate::decode::{DecodedValues, decode_json};
     #[pymodule_export]
     use crate::error::{
         BatchTooLargeError, CorruptBatchError, MalformedResponseError, NativeError, StoppedError,

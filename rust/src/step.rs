@@ -1,6 +1,6 @@
 //! The batches of one partition to columns, a bounded step at a time.
 
-use crate::batch::{Front, RawBatch, front};
+use crate::batch::{Front, Progress, RawBatch, front};
 use crate::columns::Columns;
 use crate::compression::Decompressor;
 use crate::error::{BatchError, Fault};
@@ -46,6 +46,8 @@ pub struct Cursor {
     aborted: Aborted,
     /// The size of the batch at `position`, which the decompressor holds since it was too much for the last step.
     held: Option<usize>,
+    /// How much of that batch has been given, where it is too much for any step.
+    given: Progress,
 }
 
 impl Cursor {
@@ -57,6 +59,7 @@ impl Cursor {
             end,
             aborted: Aborted::new(aborted),
             held: None,
+            given: Progress::default(),
         }
     }
 
@@ -69,7 +72,7 @@ impl Cursor {
     ) -> Result<Option<Step>, BatchError> {
         let mut columns = Columns::new(options.headers);
         let mut used = 0;
-        let from = self.position;
+        let (from, given) = (self.position, self.given);
         while let Some(raw_batch) = self.next_batch(records, self.position == from)? {
             let kept = columns.len();
             let left = records.len() - self.position;
@@ -77,6 +80,8 @@ impl Cursor {
                 Ok(Some(size)) => {
                     used += size;
                     self.position += raw_batch.size();
+                    self.held = None;
+                    self.given = Progress::default();
                     self.next_offset = self.next_offset.max(raw_batch.next_offset);
                 }
                 Ok(None) => break,
@@ -92,10 +97,12 @@ impl Cursor {
                 }
             }
         }
-        Ok((self.position > from).then_some(Step {
-            next_offset: self.next_offset,
-            columns,
-        }))
+        Ok(
+            ((self.position, self.given) != (from, given)).then_some(Step {
+                next_offset: self.next_offset,
+                columns,
+            }),
+        )
     }
 
     /// Find the next batch of the range. A fault in its header is told only where the step has nothing to give.
@@ -116,7 +123,7 @@ impl Cursor {
         }
     }
 
-    /// Append what is visible of a batch and tell its decompressed size, or that it is too much for this step.
+    /// Append what is visible of a batch and tell its decompressed size, or that not all of it is for this step.
     fn append(
         &mut self,
         raw_batch: &RawBatch<'_>,
@@ -145,17 +152,25 @@ impl Cursor {
             self.aborted.end_transaction(raw_batch, payload)?;
             return Ok(Some(0));
         }
-        if used > 0 && used + payload.len() > options.step_limit() {
-            self.held = Some(payload.len());
+        let (left, limit) = (payload.len() - self.given.bytes, options.step_limit());
+        self.held = Some(payload.len());
+        if used > 0 && used + left > limit {
             return Ok(None);
         }
-        self.held = None;
         let alike = match columns.len() {
-            0 => (wire_bytes / raw_batch.size()).min(options.step_limit() / payload.len().max(1)),
-            _ => 1,
+            0 => (wire_bytes / raw_batch.size())
+                .saturating_mul(left)
+                .min(limit),
+            _ => left,
         };
-        raw_batch.read_records(payload, self.next_offset, self.end, columns, alike.max(1))?;
-        Ok(Some(payload.len()))
+        let range = self.next_offset..self.end;
+        if raw_batch.read_records(payload, &mut self.given, range, columns, (limit, alike))? {
+            return Ok(Some(left));
+        }
+        if let Some(last) = columns.offsets.last() {
+            self.next_offset = last + 1;
+        }
+        Ok(None)
     }
 
     fn is_before(&self, raw_batch: &RawBatch<'_>) -> bool {

@@ -6,7 +6,7 @@ use crate::compression::Decompressor;
 
 /// One response is parsed while the next arrives; more is given back to the system.
 const MOST_KEPT: usize = 2;
-const MOST_KEPT_BYTES: usize = 64 << 20;
+const MOST_KEPT_BYTES: usize = 8 << 20;
 
 /// The workspaces that nobody uses.
 #[derive(Default)]

@@ -591,7 +591,8 @@ def kill_and_look(
     own: ApacheKafka, child: Callable[..., Child], group_id: str, rounds: int, **how: Any
 ) -> tuple[int, int]:
     """Kill members at random moments; return how many records were done twice, and how many might have been."""
-    log = filled(own, 4, 1000 * rounds)
+    each = 400 * rounds  # more than the members can be let to do before the last
+    log = filled(own, 4, each)
     options = {"group_id": group_id, "topics": log.topic, "commit_interval": 0.1, "buffer_depth": 500, **how}
     member = child(**options)
     might_be = 0
@@ -605,10 +606,10 @@ def kill_and_look(
             assert all((partition, before) in done for before in range(offset)), f"{offset} was committed too early"
         might_be += sum(offset >= offsets.get(partition, 0) for partition, offset in done)
     member.start()
-    wait_until(lambda: len(member.done()) == 4000 * rounds, 60)
+    wait_until(lambda: len(member.done()) == 4 * each, 60 + rounds)
     member.end(signal.SIGINT)
-    assert committed(log, group_id) == dict.fromkeys(range(4), 1000 * rounds)
-    return sum(member.done().values()) - 4000 * rounds, might_be
+    assert committed(log, group_id) == dict.fromkeys(range(4), each)
+    return sum(member.done().values()) - 4 * each, might_be
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,10 @@ def printable(at: int | None) -> int | None:
 
 def test_the_estimate_covers_the_truth(lab: kl.Lab, sparse: Log) -> None:
     live = len(sparse.visible("read_committed"))
-    estimates = [kl.receipt(lab.sample(sparse.topic, 100, seed=seed)).live for seed in range(20)]
+    estimates = [kl.receipt(lab.sample(sparse.topic, 100, seed=seed)).live for seed in range(50)]
     assert all(estimate is not None and estimate.low < estimate.records < estimate.high for estimate in estimates)
     covered = sum(estimate is not None and estimate.low <= live <= estimate.high for estimate in estimates)
-    assert covered >= 17  # of 20 intervals that each hold it 95 times in 100
+    assert covered >= 42  # of 50 that each hold it 95 times in 100: fewer is chance once in 1,300
 
 
 def test_no_record_is_favoured(lab: kl.Lab, sparse: Log) -> None:
