@@ -55,8 +55,14 @@ from kafkalab.positions import Committed
 from kafkalab.scan import Scan
 from kafkalab.settings import ConsumerSettings
 from kafkalab.tail import Tail
+from kafkalab.tuning.advise import Advice
+from kafkalab.tuning.load import simulate
+from kafkalab.tuning.measurement import Measurement
+from kafkalab.tuning.session import TuningSession
+from kafkalab.tuning.sweep import SweepResult
 
 __all__ = [
+    "Advice",
     "ArgumentError",
     "AuthenticationError",
     "AuthorizationError",
@@ -83,6 +89,7 @@ __all__ = [
     "LimitWarning",
     "LiveEstimate",
     "MapError",
+    "Measurement",
     "MemoryCluster",
     "MemoryRecord",
     "OffsetRange",
@@ -95,9 +102,11 @@ __all__ = [
     "Secret",
     "Session",
     "StopReason",
+    "SweepResult",
     "Tail",
     "TlsError",
     "TopicPartition",
+    "TuningSession",
     "UnknownPartitionError",
     "UnknownTopicError",
     "UnsupportedError",
@@ -109,6 +118,7 @@ __all__ = [
     "load",
     "read_kafka",
     "receipt",
+    "simulate",
 ]
 
 

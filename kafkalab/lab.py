@@ -28,13 +28,17 @@ from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
 from kafkalab.group.settings import Membership
 from kafkalab.keyed import Chosen, NewestOfEach, OfKey, as_stored, homes
 from kafkalab.keyed import notes as newest_notes
-from kafkalab.model import OffsetRange, PartitionReceipt, Receipt
+from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import MapOptions, map_parts
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
 from kafkalab.rows import Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.tail import Tail
+from kafkalab.tuning import measure as measuring
+from kafkalab.tuning.measurement import Measurement, Setup
+from kafkalab.tuning.session import TuningSession
+from kafkalab.tuning.sweep import SweepResult, sweep
 from kafkalab.workers import Processes, check_count
 
 if TYPE_CHECKING:
@@ -52,13 +56,17 @@ if TYPE_CHECKING:
     from kafkalab.group.dispatch import Ordering as GroupOrdering
     from kafkalab.group.handler import HandlerLike
     from kafkalab.keyed import Chooser, Tombstones
-    from kafkalab.model import IsolationLevel, TopicInfo
+    from kafkalab.model import TopicInfo
     from kafkalab.parallel import OnFailure, Ordering
     from kafkalab.partitioner import Partitioner
     from kafkalab.plan import OnDataLoss
     from kafkalab.positions import Position
     from kafkalab.rows import FormatLike, OnError
+    from kafkalab.settings import ConsumerSettings
     from kafkalab.task import FrameKind
+    from kafkalab.tuning.measure import Process, SettingsLike
+    from kafkalab.tuning.measurement import WorkerKind
+    from kafkalab.tuning.search import Strategy
     from kafkalab.workers import ExecutorName
 
 _MOST_ROWS = 1_000_000
@@ -883,6 +891,212 @@ class Lab:
             The group has members; it says who.
         """
         return seek_group(cluster_of(self.metadata), group_id, topics, to, dry_run=dry_run)
+
+    # Tuning
+
+    def measure(
+        self,
+        topic: str,
+        settings: SettingsLike = None,
+        *,
+        workers: int = 10,
+        process: Process | None = None,
+        seconds: float = 10.0,
+        warm_up: float = 2.0,
+        start: Position = "earliest",
+        ordering: GroupOrdering = "partition",
+        worker_kind: WorkerKind = "thread",
+        buffer_depth: int | None = None,
+    ) -> Measurement:
+        """Measure a consumer: how many records a second it handles, and what holds it back.
+
+        The consumer runs in a process of its own, as a `consumer_group` would, but joins no group and commits nothing.
+        A topic that is shorter than the measurement is read again from ``start``.
+
+        Parameters
+        ----------
+        topic : str
+            What to read.
+        settings : ConsumerSettings, mapping or str, optional
+            The client's: also as a mapping by the names here or librdkafka's, or a preset's name. librdkafka's defaults
+            where none are given.
+        workers : int
+            How many handle records.
+        process : callable, optional
+            What handles a record, such as `kafkalab.simulate` gives; by default nothing is done with it. It is sent to
+            the other process, and what it changes stays there.
+        seconds, warm_up : float
+            For how long to measure, at least a second, and how much before that not to, from the first record on.
+        start : Position
+            From where, as in `read`; ``"latest"`` for what comes in from now on.
+        ordering : {"partition", "key", "unordered"}
+            As in `consumer_group`.
+        worker_kind : {"thread", "process"}
+            Whether the workers are threads of one process, or each has a process and a consumer for some of the
+            partitions.
+        buffer_depth : int, optional
+            As in `consumer_group`.
+
+        Returns
+        -------
+        Measurement
+            Its repr tells all; ``.series`` is a frame, ``.advice`` the bottleneck.
+
+        Raises
+        ------
+        HandlerError
+            ``process`` failed at a record.
+        ArgumentError, ConfigError
+            An argument or a setting cannot work.
+        UnsupportedError
+            This lab is on topics in memory.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> lab.measure("orders", "throughput", process=kl.simulate(cpu_us=20))  # doctest: +SKIP
+        """
+        measuring.check_seconds(seconds=seconds, warm_up=warm_up)
+        bench = self._bench(
+            topic,
+            start,
+            measuring.settings_of(settings),
+            process,
+            workers=workers,
+            ordering=ordering,
+            worker_kind=worker_kind,
+            buffer_depth=buffer_depth,
+        )
+        return measuring.run(bench, seconds, warm_up)
+
+    def sweep(
+        self,
+        topic: str,
+        space: Mapping[str, Sequence[Any]],
+        settings: SettingsLike = None,
+        *,
+        process: Process | None = None,
+        strategy: Strategy = "racing",
+        repeats: int = 3,
+        seconds: float = 5.0,
+        warm_up: float = 2.0,
+        budget: float | None = None,
+        start: Position = "earliest",
+        workers: int = 10,
+        ordering: GroupOrdering = "partition",
+        worker_kind: WorkerKind = "thread",
+        resume: SweepResult | str | os.PathLike[str] | None = None,
+        progress: bool = True,
+    ) -> SweepResult:
+        """Measure many settings against one another, and say which to take.
+
+        Parameters
+        ----------
+        topic : str
+            What to read.
+        space : mapping of str to sequence
+            Knobs and the values to try: fields of `ConsumerSettings`, ``workers``, ``worker_kind``, ``ordering`` or
+            ``buffer_depth``. All combinations are tried; those that contradict themselves are skipped, and said so.
+        settings, process, warm_up, start, workers, ordering, worker_kind
+            As in `measure`, for what the space leaves open.
+        strategy : {"racing", "grid"}
+            Successive halving, which drops what is hopeless early; or everything, ``repeats`` times, in turns.
+        repeats, seconds : int, float
+            How often a grid measures each, and for how long; a race measures the last ones at least as often.
+        budget : float, optional
+            How many seconds a race may measure in all: a fifth of the grid's by default. Every configuration is
+            measured for a second, at the least.
+        resume : SweepResult or path, optional
+            What to go on with. A path is a file of trials, to which each new one is added: after a Ctrl-C, the same
+            call goes on where it was.
+        progress : bool
+            Whether a bar shows how far it is, and how long it will take.
+
+        Returns
+        -------
+        SweepResult
+            ``.frame``, ``.best``, ``.settings``, ``.explain()`` and ``.plot()``.
+
+        Raises
+        ------
+        HandlerError
+            ``process`` failed at a record.
+        ArgumentError, ConfigError
+            The space, an argument or a setting cannot work.
+
+        Examples
+        --------
+        >>> import kafkalab as kl
+        >>> space = {"fetch_queue_backoff_ms": [1, 1000], "workers": [1, 2, 4]}
+        >>> lab.sweep("orders", space, process=kl.simulate(sleep_ms=1)).best  # doctest: +SKIP
+        {'fetch_queue_backoff_ms': 1, 'workers': 4}
+        """
+        measuring.check_seconds(seconds=seconds, warm_up=warm_up)
+        how = {"workers": workers, "ordering": ordering, "worker_kind": worker_kind}
+        return sweep(
+            self._bench(topic, start, measuring.settings_of(settings), process, **how),
+            space,
+            strategy=strategy,
+            repeats=repeats,
+            seconds=seconds,
+            warm_up=warm_up,
+            budget=budget,
+            resume=resume,
+            shown=progress,
+        )
+
+    def tune(
+        self,
+        topic: str,
+        settings: SettingsLike = None,
+        *,
+        workers: int = 10,
+        process: Process | None = None,
+        start: Position = "earliest",
+        ordering: GroupOrdering = "partition",
+        worker_kind: WorkerKind = "thread",
+        deadline: float = 3600.0,
+    ) -> TuningSession:
+        """Return a consumer that runs beside the notebook, to change its settings and see what that does.
+
+        Parameters
+        ----------
+        topic, settings, workers, process, start, ordering, worker_kind
+            As in `measure`.
+        deadline : float
+            Seconds after which a run ends by itself.
+
+        Returns
+        -------
+        TuningSession
+            Not started: ``session.start()``, or ``session.run(seconds)``; ``.set(workers=8)``, ``.advice``,
+            ``.history``, ``.settings``, ``.stop()``. Closing this lab stops it.
+
+        Raises
+        ------
+        ArgumentError, ConfigError
+            An argument or a setting cannot work.
+        UnsupportedError
+            This lab is on topics in memory.
+        """
+        measuring.check_seconds(deadline=deadline)
+        how = {"workers": workers, "ordering": ordering, "worker_kind": worker_kind}
+        bench = self._bench(topic, start, measuring.settings_of(settings), process, **how)
+        session = TuningSession(bench, deadline=deadline)
+        self.on_close(session.stop)
+        return session
+
+    def _bench(
+        self, topic: str, start: Position, settings: ConsumerSettings, process: Process | None, **how: Any
+    ) -> measuring.Bench:
+        cluster_of(self.metadata)
+        request = Request(start, isolation_level=IsolationLevel(settings.isolation_level))
+        _, plan = self._plan(topic, request, follow=False)
+        handler, name = measuring.handler_of(process)
+        partitions = len(plan.ranges)
+        setup = Setup(topic=topic, partitions=partitions, settings=settings, process=name, replay=plan.span > 0, **how)
+        starts = {part.partition: part.start for part in plan.ranges}
+        return measuring.Bench(self.metadata, measuring.checked(setup), starts, handler)
 
     @property
     def partial(self) -> pd.DataFrame:

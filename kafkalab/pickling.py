@@ -54,8 +54,8 @@ class Sealed:
         return f"<Sealed, {len(self._pickled):,} bytes>"
 
 
-def check_travels(func: Callable[..., Any]) -> None:
-    """Refuse a function that cannot be sent to another process, and name what it holds on to.
+def check_travels(func: Callable[..., Any], otherwise: str = ", or use executor='thread'") -> None:
+    """Refuse a function that cannot be sent to another process, and name what it holds on to; say what else to do.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def check_travels(func: Callable[..., Any]) -> None:
     path, value = found
     raise ArgumentError(
         f"{name} cannot go to another process: it uses {path!r}, a {type(value).__name__}, which stays in this one. "
-        "Make it inside the function, or use executor='thread'"
+        f"Make it inside the function{otherwise}"
     )
 
 

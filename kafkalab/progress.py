@@ -12,27 +12,31 @@ _SHOWN_AFTER_S = 1.0
 
 
 @contextmanager
-def progress(total: int, label: str, *, shown: bool = True) -> Iterator[Callable[[int], object]]:
+def progress(
+    total: int, label: str, *, shown: bool = True, unit: str = " offsets"
+) -> Iterator[Callable[[int], object]]:
     """Show how much of a total is done, from the second second on.
 
     Parameters
     ----------
     total : int
-        Offsets to go through.
+        How much there is to do.
     label : str
         What is being done.
     shown : bool
         Whether to show it at all.
+    unit : str
+        What is counted.
 
     Yields
     ------
     callable
-        Takes the number of offsets that are newly done.
+        Takes the number of them that are newly done.
     """
     if not shown:
         yield int
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=label, unit=" offsets", unit_scale=True, delay=_SHOWN_AFTER_S, leave=False) as bar:
+    with tqdm(total=total, desc=label, unit=unit, unit_scale=True, delay=_SHOWN_AFTER_S, leave=False) as bar:
         yield bar.update

@@ -1,0 +1,332 @@
+"""Rates, from counters that only grow. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_BLOCKS = 5
+_SHORTEST_BLOCK_S = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionCounts:
+    """One partition, as the client's statistics have it.
+
+    Attributes
+    ----------
+    records : int
+        What ``process`` has had of it.
+    queued, queued_bytes : int
+        Fetched, and waiting in the client.
+    lag : int
+        From what the application has been given to the end of the log.
+    """
+
+    records: int
+    queued: int
+    queued_bytes: int
+    lag: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """All counters of a consumer at one moment.
+
+    Attributes
+    ----------
+    at : float
+        Seconds, on the machine's monotonic clock.
+    first_at : float or None
+        When the first record was handed to a worker.
+    handled : int
+        Records that ``process`` has had.
+    busy_s : float
+        Time that workers were in ``process``, all together.
+    broker_s, application_s : float
+        Time that the reader waited for records with nothing queued, and for room at the workers.
+    stalls, stalled_s, burst_records : int, float, int
+        Waits of 50 ms and more for records; how long they were; records taken in between them.
+    passes : int
+        How often the topic was read from the start.
+    cpu_s : float
+        CPU time of the process.
+    memory_bytes : int
+        Its resident memory.
+    probes, contended : int
+        How often a thread asked for the interpreter, and how often it was not given it at once.
+    fetches, wire_bytes : int
+        Answers of brokers with records, and bytes from the network.
+    delivered, delivered_bytes : int
+        Records fetched, and their size decompressed.
+    throttled_ms : float
+        For how long brokers had the client wait, for its quota.
+    rtt_ms : float
+        Median time from a request to its answer, of the slowest broker.
+    waiting : int
+        Records that have left the client and wait for a worker.
+    partitions : mapping of int to PartitionCounts
+        Each partition.
+    """
+
+    at: float
+    first_at: float | None = None
+    handled: int = 0
+    busy_s: float = 0.0
+    broker_s: float = 0.0
+    application_s: float = 0.0
+    stalls: int = 0
+    stalled_s: float = 0.0
+    burst_records: int = 0
+    passes: int = 0
+    cpu_s: float = 0.0
+    memory_bytes: int = 0
+    probes: int = 0
+    contended: int = 0
+    fetches: int = 0
+    wire_bytes: int = 0
+    delivered: int = 0
+    delivered_bytes: int = 0
+    throttled_ms: float = 0.0
+    rtt_ms: float = 0.0
+    waiting: int = 0
+    partitions: Mapping[int, PartitionCounts] = field(default_factory=dict)
+
+
+def read_statistics(statistics: Mapping[str, Any], topic: str) -> dict[str, Any]:
+    """Return the fields of `Counts` that librdkafka's statistics give; it does not know which records went on."""
+    brokers = [broker for broker in statistics["brokers"].values() if broker["nodeid"] >= 0]
+    parts = statistics["topics"].get(topic, {}).get("partitions", {})
+    return {
+        "fetches": sum(broker["req"].get("Fetch", 0) for broker in brokers),
+        "wire_bytes": sum(broker["rxbytes"] for broker in brokers),
+        "delivered": statistics["rxmsgs"],
+        "delivered_bytes": statistics["rxmsg_bytes"],
+        "throttled_ms": max((broker["throttle"]["sum"] for broker in brokers), default=0),
+        "rtt_ms": max((broker["rtt"]["p50"] / 1000 for broker in brokers), default=0.0),
+        "partitions": {
+            int(number): _partition(part)
+            for number, part in parts.items()
+            if int(number) >= 0 and part["fetch_state"] not in ("none", "stopped")
+        },
+    }
+
+
+def _partition(part: Mapping[str, Any]) -> PartitionCounts:
+    end, position, queued = part["ls_offset"], part["app_offset"], part["fetchq_cnt"]
+    if position < 0:  # nothing has come of it yet
+        position = part["next_offset"] - queued
+    lag = max(end - position, 0) if min(end, position) >= 0 else 0
+    return PartitionCounts(0, queued, part["fetchq_size"], lag)
+
+
+def together(counts: Sequence[Counts]) -> Counts:
+    """Return the counters of several consumers, each with partitions of its own, as those of one.
+
+    Examples
+    --------
+    >>> together([Counts(at=1.0, handled=5), Counts(at=2.0, handled=7)]).handled
+    12
+    """
+    if len(counts) == 1:
+        return counts[0]
+    least, most = ("passes",), ("throttled_ms", "rtt_ms")
+    merged: dict[str, Any] = {
+        each.name: sum(getattr(one, each.name) for one in counts)
+        for each in fields(Counts)
+        if each.name not in ("at", "first_at", "partitions")
+    }
+    merged |= {name: min(getattr(one, name) for one in counts) for name in least}
+    merged |= {name: max(getattr(one, name) for one in counts) for name in most}
+    # What one reader of several waits for is a share of the time of all of them.
+    merged |= {name: merged[name] / len(counts) for name in ("broker_s", "application_s")}
+    merged["at"] = statistics.fmean(one.at for one in counts)
+    merged["first_at"] = min((one.first_at for one in counts if one.first_at is not None), default=None)
+    merged["partitions"] = {number: part for one in counts for number, part in one.partitions.items()}
+    return Counts(**merged)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A consumer between two moments: rates a second, shares of the time, and what there was at the end of it.
+
+    Attributes
+    ----------
+    at, seconds : float
+        When it ended, from the first record on; how long it was.
+    records, records_rate, bytes_rate, wire_bytes_rate : float
+        What ``process`` has had: records, records a second and bytes a second, decompressed; bytes a second from the
+        network.
+    cpu : float
+        CPU time a second: 1.0 is one core.
+    memory_bytes : int
+        Resident memory.
+    fetch_rate, fetch_size_avg : float
+        Answers a second, and bytes from the network in each.
+    queued, queued_bytes, waiting, lag : int
+        Records in the client's queue, their size; records that wait for a worker; records to the end of the log.
+    busy : float
+        How many workers were in ``process``, on average.
+    broker_share, application_share : float
+        Share of the time that the reader waited for records, and for room at the workers.
+    interpreter_share : float
+        Share of the times at which the interpreter (its GIL) was taken.
+    throttle_share : float
+        Share of the time for which brokers held the client back; a wait counts when it is told of, so it may pass 1.
+    rtt_ms : float
+        From a request to its answer.
+    """
+
+    at: float
+    seconds: float
+    records: int
+    records_rate: float
+    bytes_rate: float
+    wire_bytes_rate: float
+    cpu: float
+    memory_bytes: int
+    fetch_rate: float
+    fetch_size_avg: float
+    queued: int
+    queued_bytes: int
+    waiting: int
+    lag: int
+    busy: float
+    broker_share: float
+    application_share: float
+    interpreter_share: float
+    throttle_share: float
+    rtt_ms: float
+
+
+def between(before: Counts, after: Counts) -> Sample:
+    """Return what lies between two moments."""
+    seconds = max(after.at - before.at, 1e-9)
+    handled = after.handled - before.handled
+    wire, fetches = after.wire_bytes - before.wire_bytes, after.fetches - before.fetches
+    return Sample(
+        at=after.at - (after.first_at or after.at),
+        seconds=seconds,
+        records=handled,
+        records_rate=handled / seconds,
+        bytes_rate=handled * _ratio(after.delivered_bytes, after.delivered) / seconds,
+        wire_bytes_rate=wire / seconds,
+        cpu=(after.cpu_s - before.cpu_s) / seconds,
+        memory_bytes=after.memory_bytes,
+        fetch_rate=fetches / seconds,
+        fetch_size_avg=_ratio(wire, fetches),
+        queued=sum(part.queued for part in after.partitions.values()),
+        queued_bytes=sum(part.queued_bytes for part in after.partitions.values()),
+        waiting=after.waiting,
+        lag=sum(part.lag for part in after.partitions.values()),
+        busy=(after.busy_s - before.busy_s) / seconds,
+        broker_share=_share(after.broker_s - before.broker_s, seconds),
+        application_share=_share(after.application_s - before.application_s, seconds),
+        interpreter_share=_ratio(after.contended - before.contended, after.probes - before.probes),
+        throttle_share=(after.throttled_ms - before.throttled_ms) / 1000 / seconds,
+        rtt_ms=after.rtt_ms,
+    )
+
+
+def samples(counts: Sequence[Counts]) -> tuple[Sample, ...]:
+    """Return what lies between each two neighbours."""
+    return tuple(between(before, after) for before, after in pairwise(counts))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A median with its interval.
+
+    The interval runs between two of the values, as many below it as above, so it supposes nothing about how they are
+    spread: of n values, the outermost two hold the median of many with a confidence of ``1 - 2 ** (1 - n)`` (David and
+    Nagaraja, Order Statistics, section 7.1); with more values it is narrowed as long as 90% are left.
+
+    Attributes
+    ----------
+    median, low, high : float
+        The middle, and the interval.
+    confidence : float
+        How sure it is that the interval holds the median, were the values drawn independently; 0 for a single value.
+
+    Examples
+    --------
+    >>> Estimate.of([3, 1, 2, 5, 4])
+    Estimate(median=3, low=1, high=5, confidence=0.9375)
+    """
+
+    median: float
+    low: float
+    high: float
+    confidence: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Self:
+        """Return that of some values; of none, zeros."""
+        ordered = sorted(values)
+        if not ordered:
+            return cls(0.0, 0.0, 0.0, 0.0)
+        n, cut = len(ordered), 0
+        while cut < (n - 1) // 2 and _coverage(n, cut + 1) >= 0.9:  # noqa: PLR2004 - the confidence named above
+            cut += 1
+        return cls(statistics.median(ordered), ordered[cut], ordered[n - 1 - cut], max(_coverage(n, cut), 0.0))
+
+    def __str__(self) -> str:
+        return f"{short(self.median)} ({short(self.low)}-{short(self.high)})"
+
+
+def _coverage(n: int, cut: int) -> float:
+    return float(1 - 2 * sum(math.comb(n, k) for k in range(cut + 1)) / 2**n)
+
+
+def blocks(found: Sequence[Sample]) -> list[list[Sample]]:
+    """Return samples in at most five stretches of equal length.
+
+    A rate that rises and falls within a second is the same in each, as long as they are longer than that.
+    """
+    total = sum(sample.seconds for sample in found)
+    count = max(min(_BLOCKS, int(total / _SHORTEST_BLOCK_S)), 1)
+    parts: list[list[Sample]] = [[] for _ in range(count)]
+    passed = 0.0
+    for sample in found:
+        parts[min(int((passed + sample.seconds / 2) / total * count), count - 1)].append(sample)
+        passed += sample.seconds
+    return [part for part in parts if part]
+
+
+def estimate(found: Sequence[Sample], name: str) -> Estimate:
+    """Return a rate or share of samples: the median over stretches of time, of the average in each."""
+    return Estimate.of(average(part, name) for part in blocks(found))
+
+
+def average(found: Sequence[Sample], name: str) -> float:
+    """Return the average of a field over time."""
+    total = sum(sample.seconds for sample in found)
+    return sum(getattr(sample, name) * sample.seconds for sample in found) / total if total else 0.0
+
+
+def short(number: float) -> str:
+    """Write a number in three digits.
+
+    Examples
+    --------
+    >>> short(212_345), short(20.81), short(0.5), short(0)
+    ('212 k', '20.8', '0.5', '0')
+    """
+    for size, symbol in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= size * 0.9995:
+            return f"{number / size:.3g}{symbol}"
+    return f"{number:.3g}"
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
+
+
+def _share(part: float, whole: float) -> float:
+    return min(max(part / whole, 0.0), 1.0)

@@ -1,0 +1,169 @@
+"""Which configuration to measure next, and which to choose in the end. Pure, given a function that measures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from kafkalab.errors import ArgumentError, did_you_mean
+from kafkalab.tuning.meter import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+Strategy: TypeAlias = Literal["racing", "grid"]
+Cell: TypeAlias = "tuple[tuple[str, Any], ...]"
+"""One configuration: names of knobs with their values, in the order of the space."""
+
+OTHER_KNOBS = ("workers", "worker_kind", "ordering", "buffer_depth")
+LEAST_S = 1.0
+"""The shortest measurement that says anything."""
+RACING_SHARE = 0.2
+"""What a race may take of the time of the whole grid."""
+
+_KEPT = 3  # one of so many goes on to the next round, and so many run the last
+_WITHIN = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One measurement of one configuration.
+
+    Attributes
+    ----------
+    cell : tuple of pairs
+        The configuration.
+    turn : int
+        Which round of a race, or repeat of a grid, it was made in.
+    seconds : float
+        For how long it was asked to measure.
+    rates : tuple of float
+        Records a second in stretches of it.
+    bytes_rate, cpu, memory_bytes : float
+        As in `Measurement`.
+    bottleneck : str
+        What held it back.
+    """
+
+    cell: Cell
+    turn: int
+    seconds: float
+    rates: tuple[float, ...]
+    bytes_rate: float = 0.0
+    cpu: float = 0.0
+    memory_bytes: int = 0
+    bottleneck: str = ""
+
+
+def cells(space: Mapping[str, Any], known: Sequence[str]) -> list[Cell]:
+    """Return all combinations of a space's values.
+
+    Raises
+    ------
+    ArgumentError
+        A knob is unknown, or has no values.
+
+    Examples
+    --------
+    >>> cells({"workers": [1, 2], "fetch_min_bytes": [1]}, ["fetch_min_bytes"])
+    [(('workers', 1), ('fetch_min_bytes', 1)), (('workers', 2), ('fetch_min_bytes', 1))]
+    """
+    if not space:
+        raise ArgumentError("space is empty: give knobs and their values, such as {'workers': [1, 2, 4]}")
+    for name, values in space.items():
+        if name not in (*OTHER_KNOBS, *known):
+            raise ArgumentError(f"there is no knob {name!r}: {did_you_mean(name, [*OTHER_KNOBS, *known])}")
+        if isinstance(values, str) or not hasattr(values, "__iter__") or not list(values):
+            raise ArgumentError(f"space[{name!r}] is a list of values to try, not {values!r}")
+    distinct = [list(dict.fromkeys(values)) for values in space.values()]
+    return [tuple(zip(space, values, strict=True)) for values in product(*distinct)]
+
+
+def grid(given: Sequence[Cell], seconds: float, repeats: int) -> list[tuple[int, Cell, float]]:
+    """Return turns of a grid: all cells, then all again the other way round, so that a drift favours none."""
+    orders = [list(given), list(reversed(given))]
+    return [(turn, cell, seconds) for turn in range(repeats) for cell in orders[turn % 2]]
+
+
+def rounds(count: int) -> list[int]:
+    """Return how many cells each round of a race has.
+
+    Examples
+    --------
+    >>> rounds(60)
+    [60, 20, 7, 3]
+    """
+    sizes = [count]
+    while sizes[-1] > _KEPT:
+        sizes.append(max(math.ceil(sizes[-1] / _KEPT), _KEPT))
+    return sizes
+
+
+def race_seconds(count: int, seconds: float, repeats: int, budget: float | None) -> float:
+    """Return for how long a race measures: its budget, or a share of the grid's time that is enough for its last round.
+
+    Every cell gets a least time in any case.
+    """
+    if budget is not None:
+        return max(budget, count * LEAST_S)
+    return max(RACING_SHARE * count * seconds * repeats, (count + min(count, _KEPT) * repeats) * LEAST_S)
+
+
+def race(
+    given: Sequence[Cell],
+    measure: Callable[[int, Cell, float], Trial],
+    *,
+    seconds: float,
+    repeats: int,
+    budget: float | None = None,
+) -> Iterator[Trial]:
+    """Measure by successive halving: all for a moment, the best third for longer, and so on; the rest is dropped.
+
+    After Karnin, Koren and Somekh, Almost Optimal Exploration in Multi-Armed Bandits (2013): each round but the first,
+    in which each cell gets the least time, has an equal share of the budget. Within a round turns are interleaved.
+
+    Yields
+    ------
+    Trial
+        As they are made.
+    """
+    sizes, left = rounds(len(given)), list(given)
+    total = race_seconds(len(given), seconds, repeats, budget)
+    first = total if len(sizes) == 1 else len(given) * LEAST_S
+    rest = (total - first) / max(len(sizes) - 1, 1)
+    trials: dict[Cell, list[Trial]] = {cell: [] for cell in given}
+    for number, size in enumerate(sizes):
+        left = sorted(left, key=lambda cell: -rate(trials[cell]).median)[:size] if number else left
+        each = (rest if number else first) / size
+        turns = max(math.ceil(each / seconds), min(repeats, int(each / LEAST_S)), 1)
+        if each < LEAST_S:
+            continue
+        for turn in range(turns):
+            for cell in left if turn % 2 == 0 else reversed(left):
+                trial = measure(number, cell, each / turns)
+                trials[cell].append(trial)
+                yield trial
+
+
+def rate(trials: Sequence[Trial]) -> Estimate:
+    """Return what trials of one cell say together; those of the last round, where there are as many as stretches."""
+    last = max((trial.turn for trial in trials), default=0)
+    late = [value for trial in trials if trial.turn == last for value in trial.rates]
+    every = [value for trial in trials for value in trial.rates]
+    return Estimate.of(late if len(late) >= _KEPT else every)
+
+
+def within_noise(estimates: Mapping[Cell, Estimate]) -> list[Cell]:
+    """Return the fastest cell, first, and those that cannot be told from it: intervals meet, medians are within 5%."""
+    if not estimates:
+        return []
+    top = max(estimates, key=lambda cell: estimates[cell].median)
+    best = estimates[top]
+    near = [
+        cell
+        for cell, found in estimates.items()
+        if cell != top and found.high >= best.low and found.median >= _WITHIN * best.median
+    ]
+    return [top, *near]

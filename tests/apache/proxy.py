@@ -1,0 +1,88 @@
+"""A way to a broker that is longer than the loopback's: every byte comes so much later."""
+
+import contextlib
+import queue
+import socket
+import threading
+import time
+from typing import Self
+
+CHUNK = 1 << 18
+
+
+class Proxy:
+    """Forwards connections to a port, each direction late by the same time; the order and the rate stay.
+
+    Connections that come before the port is known wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self._target = 0
+        self._known = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
+
+    def lead_to(self, port: int) -> None:
+        """Say where connections go."""
+        self._target = port
+        self._known.set()
+
+    def _start(self, *call: object) -> None:
+        target, *args = call
+        thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]  # a method
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._server.accept()
+                self._open.append(near)
+                self._known.wait()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._open.append(far)
+                for source, sink in ((near, far), (far, near)):
+                    late: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+                    self._start(self._take, source, late)
+                    self._start(self._give, late, sink)
+
+    def _take(self, source: socket.socket, late: "queue.SimpleQueue[tuple[float, bytes]]") -> None:
+        data = b"begin"
+        with contextlib.suppress(OSError):
+            while data:
+                data = source.recv(CHUNK)
+                late.put((time.monotonic() + self.delay_s, data))
+        late.put((0, b""))
+
+    @staticmethod
+    def _give(late: "queue.SimpleQueue[tuple[float, bytes]]", sink: socket.socket) -> None:
+        pause = threading.Event()
+        with contextlib.suppress(OSError):
+            while True:
+                at, data = late.get()
+                pause.wait(max(at - time.monotonic(), 0))
+                if not data:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
+                sink.sendall(data)
+
+    def close(self) -> None:
+        """End all connections."""
+        self._known.set()
+        for each in (self._server, *self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        for each in (self._server, *self._open):
+            each.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

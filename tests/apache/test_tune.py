@@ -1,0 +1,157 @@
+"""A tuning session and a sweep on a real broker."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kafkalab as kl
+from kafkalab.brokers import ApacheKafka
+from tests.apache.test_advise import FAST, fill
+from tests.apache.test_measure import children
+from tests.apache.truth import SECONDS, wait_until
+
+pytestmark = pytest.mark.timeout(150)
+
+
+@pytest.fixture(scope="module")
+def lab(kafka: ApacheKafka) -> Iterator[kl.Lab]:
+    with kl.connect(kafka.bootstrap_servers) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def topic(kafka: ApacheKafka) -> str:
+    return fill(kafka.bootstrap_servers, [50_000] * 4)
+
+
+def slow(lab: kl.Lab, topic: str, **how: Any) -> kl.TuningSession:
+    return lab.tune(topic, FAST, process=kl.simulate(sleep_ms=2), **{"workers": 1, **how})
+
+
+class TestSession:
+    def test_more_workers_show_while_it_runs(self, lab: kl.Lab, topic: str) -> None:
+        states: set[str] = set()
+        session = slow(lab, topic)
+        assert session.state == "idle"
+        leave = session.subscribe(lambda: states.add(session.state))
+        with session:
+            wait_until(lambda: session.advice is not None)
+            (child,) = children()
+            session.set(workers=4)
+            assert session.setup.workers == 4
+            wait_until(lambda: len(session.history) == 2 and session.history["seconds"].iloc[1] > 1)
+            assert children() == [child]
+            assert "workers, ConsumerSettings(fetch_queue_backoff_ms=1)" in repr(session)
+        leave()
+        assert not children()
+        history = session.history
+        assert history["change"].tolist() == ["start", "workers 1 -> 4"]
+        assert 2.5 < history["against_first"].iloc[1] < 5
+        assert session.marks["restarted"].tolist() == [True, False]
+        assert {"connecting", "warming up", "running", "settling", "stopping", "idle"} <= states
+        assert len(session.series) > 4
+        assert session.error is None
+        assert session.figure._repr_png_().startswith(b"\x89PNG")
+
+    def test_a_setting_restarts_the_consumer_once(self, lab: kl.Lab, topic: str) -> None:
+        with slow(lab, topic, workers=2) as session:
+            wait_until(lambda: session.state in ("warming up", "running"))
+            (child,) = children()
+            for size in range(1, 51):
+                session.set(fetch_min_bytes=size)
+            wait_until(lambda: len(session.history) == 2 and session.state in ("settling", "running"))
+            assert session.settings == kl.ConsumerSettings(fetch_queue_backoff_ms=1, fetch_min_bytes=50)
+            wait_until(lambda: bool(children()) and children() != [child])
+            assert len(children()) == 1
+        assert session.history["change"].iloc[1] == "fetch_min_bytes 1 -> 50"
+
+    def test_what_cannot_be_changes_nothing(self, lab: kl.Lab, topic: str) -> None:
+        session = slow(lab, topic)
+        for wrong in ({"fetch_min_bites": 1}, {"workers": 0}, {"max_partition_fetch_bytes": 1 << 40}):
+            with pytest.raises((kl.ConfigError, kl.ArgumentError)):
+                session.set(**wrong)
+        assert session.setup.workers == 1
+
+    def test_stops_within_a_second(self, lab: kl.Lab, topic: str) -> None:
+        session = slow(lab, topic)
+        session.start()
+        session.start()
+        wait_until(lambda: len(children()) == 1)
+        began = time.monotonic()
+        session.stop()
+        assert time.monotonic() - began < 1.5
+        assert (children(), session.state) == ([], "idle")
+
+    def test_an_interrupt_ends_a_run_within_a_second(self, lab: kl.Lab, topic: str) -> None:
+        session, seen = slow(lab, topic), []
+
+        def interrupt() -> None:
+            wait_until(lambda: session.state == "running")
+            seen.append(time.monotonic())
+            signal.raise_signal(signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            session.run(SECONDS)
+        assert time.monotonic() - seen[0] < 1.5
+        assert children() == []
+
+    def test_a_handler_that_fails(self, lab: kl.Lab, topic: str) -> None:
+        session = lab.tune(topic, process=lambda record: record.nothing)
+        with pytest.raises(kl.HandlerError, match="AttributeError"):
+            session.run(SECONDS)
+        assert session.state == "failed"
+        assert "AttributeError" in repr(session)
+
+    def test_two_at_once_and_a_lab_that_closes(self, kafka: ApacheKafka, topic: str) -> None:
+        with kl.connect(kafka.bootstrap_servers) as own:
+            sessions = [slow(own, topic) for _ in range(2)]
+            for session in sessions:
+                session.start()
+            wait_until(lambda: len(children()) == 2)
+        assert children() == []
+        assert not any(session.running for session in sessions)
+
+    def test_a_topic_that_is_read_to_its_end(self, lab: kl.Lab, topic: str, kafka: ApacheKafka) -> None:
+        with lab.tune(topic, FAST, start="latest") as session:
+            assert session.state == "connecting"
+            from tests.apache.truth import producer
+
+            writer = producer(kafka.bootstrap_servers)
+            wait_until(lambda: bool(children()))
+
+            def caught_up() -> bool:
+                writer.produce(topic, b"x", partition=0)
+                writer.flush(SECONDS)
+                return session.state == "caught up"
+
+            wait_until(caught_up)
+
+
+class TestSweep:
+    SPACE: dict[str, list[Any]] = {"workers": [1, 4], "fetch_queue_backoff_ms": [1, 10]}  # noqa: RUF012 - read only
+    HOW: dict[str, Any] = {"seconds": 1, "warm_up": 0.5, "repeats": 1, "progress": False}  # noqa: RUF012 - read only
+
+    def test_finds_the_workers_that_help(self, lab: kl.Lab, topic: str, tmp_path: Path) -> None:
+        path = tmp_path / "sweep.jsonl"
+        process = kl.simulate(sleep_ms=2)
+        found = lab.sweep(topic, self.SPACE, process=process, strategy="grid", resume=path, **self.HOW)
+        assert found.best["workers"] == 4
+        assert len(found.frame) == 4
+        assert found.frame["bottleneck"].tolist() == ["application"] * 4
+        assert len(path.read_text().splitlines()) == 4
+        began = time.monotonic()
+        again = lab.sweep(topic, self.SPACE, process=process, strategy="grid", resume=path, **self.HOW)
+        assert time.monotonic() - began < 1
+        assert again == found
+
+    def test_says_what_cannot_be(self, lab: kl.Lab, topic: str) -> None:
+        space = {"max_partition_fetch_bytes": [1 << 20, 60 << 20]}
+        found = lab.sweep(topic, space, FAST, **self.HOW)
+        assert found.best == {"max_partition_fetch_bytes": 1 << 20}
+        assert "max_partition_fetch_bytes=62914560: " in found.skipped[0]
