@@ -549,6 +549,9 @@ class Child:
     options: dict[str, Any]
     slowest: float = 0.004
     process: subprocess.Popen[bytes] | None = None
+    _notes: list[Any] = field(default_factory=list)
+    _done: Counter[Place] = field(default_factory=Counter)
+    _at: int = 0
 
     def start(self) -> None:
         command = [sys.executable, str(Path(__file__).with_name("group_member.py"))]
@@ -566,12 +569,17 @@ class Child:
             self.process.wait(SECONDS)
 
     def notes(self) -> list[Any]:
-        if not self.path.exists():
-            return []
-        return [json.loads(line) for line in self.path.read_text().splitlines()]
+        with self.path.open("rb") as file:  # on from where it was read to: it gets long
+            file.seek(self._at)
+            new = [json.loads(line) for line in file]
+            self._at = file.tell()
+        self._notes += new
+        self._done.update((note[0], note[1]) for note in new if isinstance(note, list))
+        return self._notes
 
     def done(self) -> Counter[Place]:
-        return Counter((note[0], note[1]) for note in self.notes() if isinstance(note, list))
+        self.notes()
+        return self._done
 
 
 @pytest.fixture
@@ -591,7 +599,7 @@ def kill_and_look(
     own: ApacheKafka, child: Callable[..., Child], group_id: str, rounds: int, **how: Any
 ) -> tuple[int, int]:
     """Kill members at random moments; return how many records were done twice, and how many might have been."""
-    each = 400 * rounds  # more than the members can be let to do before the last
+    each = 600 * rounds  # more than the members do before the last
     log = filled(own, 4, each)
     options = {"group_id": group_id, "topics": log.topic, "commit_interval": 0.1, "buffer_depth": 500, **how}
     member = child(**options)
@@ -606,7 +614,7 @@ def kill_and_look(
             assert all((partition, before) in done for before in range(offset)), f"{offset} was committed too early"
         might_be += sum(offset >= offsets.get(partition, 0) for partition, offset in done)
     member.start()
-    wait_until(lambda: len(member.done()) == 4 * each, 60 + rounds)
+    wait_until(lambda: len(member.done()) == 4 * each, 60 + 4 * rounds)
     member.end(signal.SIGINT)
     assert committed(log, group_id) == dict.fromkeys(range(4), each)
     return sum(member.done().values()) - 4 * each, might_be
