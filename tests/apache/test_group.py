@@ -571,8 +571,9 @@ class Child:
     def notes(self) -> list[Any]:
         with self.path.open("rb") as file:  # on from where it was read to: it gets long
             file.seek(self._at)
-            new = [json.loads(line) for line in file]
-            self._at = file.tell()
+            lines = [line for line in file if line.endswith(b"\n")]  # the last may be half there
+        self._at += sum(map(len, lines))
+        new = [json.loads(line) for line in lines]
         self._notes += new
         self._done.update((note[0], note[1]) for note in new if isinstance(note, list))
         return self._notes
