@@ -296,8 +296,7 @@ class TestHostileText:
             lab.read(log.topic, value="text")
         assert lab.read(log.topic)["value"].tolist()[1] == half
         frame = lab.read(log.topic, value="json", errors="column")
-        assert frame["_raw"].tolist()[:2] == [b"fine", half]
-        assert "\\ud83d" in frame["a"][2]
+        assert frame["_raw"].tolist() == [b"fine", half, b'{"a": "\\ud83d"}']
 
 
 def test_ranges_of_the_truth_are_not_trivial(kafka: ApacheKafka) -> None:
