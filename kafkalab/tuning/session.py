@@ -116,7 +116,13 @@ class TuningSession:
         """Begin, in the background; does nothing while it runs."""
         with self._changed:
             if not self.running:
-                self._work_from("start")
+                self._work_from(self._news())
+
+    def _news(self) -> str:
+        """Say what is new since the last run."""
+        setup = (self._wanted or self._bench).setup
+        last = self._phases[-1].setup if self._phases else setup
+        return "start" if last == setup else difference(last, setup)
 
     def _work_from(self, change: str) -> None:
         self._stop = threading.Event()
@@ -391,8 +397,9 @@ class TuningSession:
             rate = f" · {found.records_rate} records/s"
         failed = f": {self.error}" if self.error is not None else ""
         lag = short(self._samples[-1].lag) if self._samples else "unknown"
+        workers = f"{setup.workers} worker{'s' * (setup.workers > 1)}"
         where = f"{setup.topic} · {setup.partitions} partitions · lag {lag} · process {setup.process}"
-        return f"{where} · {self.state}{failed}\n{setup.workers} workers, {setup.settings!r}{rate}"
+        return f"{where} · {self.state}{failed}\n{workers}, {setup.settings!r}{rate}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Mapping[str, Any]:  # noqa: ARG002 - Jupyter's
         return {"text/plain": repr(self), **(self.view() if self.view is not None else {})}

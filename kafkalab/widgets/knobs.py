@@ -10,6 +10,7 @@ from kafkalab.group.dispatch import Ordering
 from kafkalab.settings.table import KNOBS
 from kafkalab.tuning.measurement import WorkerKind
 from kafkalab.widgets.ladder import Dial
+from kafkalab.widgets.quiet import Quiet
 from kafkalab.widgets.row import Row, titled
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Knobs:
 
     def __init__(self, pick: Callable[[str, Any], object], refuse: Callable[[str], object]) -> None:
         self._pick = pick
-        self._showing = False
+        self._quiet = Quiet()
         self.rows = {dial.name: Row(dial, pick, refuse) for dials in _COLUMNS.values() for dial in dials}
         self.choices = {name: self._choice(name) for name in _CHOICES}
         columns = [self._column(name, dials) for name, dials in _COLUMNS.items()]
@@ -82,7 +83,7 @@ class Knobs:
     def _choice(self, name: str) -> Any:
         values, tooltip = _CHOICES[name]
         chosen = w.Dropdown(options=values, tooltip=tooltip, layout=w.Layout(flex="1 1 auto", width="auto"))
-        chosen.observe(lambda change: None if self._showing else self._pick(name, change["new"]), "value")
+        chosen.observe(lambda change: None if self._quiet.here else self._pick(name, change["new"]), "value")
         return chosen
 
     def show(self, setup: Setup) -> None:
@@ -93,12 +94,9 @@ class Knobs:
             value = others[name] if name in others else getattr(setup.settings, name)
             if value != row.value:
                 row.show(value)
-        self._showing = True
-        try:
+        with self._quiet:
             for name, chosen in self.choices.items():
                 chosen.value = getattr(setup, name)
-        finally:
-            self._showing = False
 
     def shown(self, name: str, value: Any) -> str:
         """Write a value with its unit."""

@@ -15,6 +15,7 @@ from kafkalab.settings import ConsumerSettings
 from kafkalab.widgets import words
 from kafkalab.widgets.knobs import Knobs
 from kafkalab.widgets.pulse import Pulse
+from kafkalab.widgets.quiet import Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,8 +47,7 @@ class Panel:
         self._lock = threading.RLock()
         self._said = ""
         self._waits = False
-        self._showing = False
-        self._sent: dict[int, Any] = {}
+        self._quiet = Quiet()
         self._build()
         self._pulse = Pulse(self.refresh, lambda: session.running)
         self._leave = session.subscribe(self._pulse.poke)
@@ -129,7 +129,7 @@ class Panel:
         self._do(act)
 
     def _on_preset(self, change: Any) -> None:
-        if not self._showing and change["new"] != _CUSTOM:
+        if not self._quiet.here and change["new"] != _CUSTOM:
             self._do(lambda: self._session.use(ConsumerSettings.preset(change["new"])))
 
     def _compare(self) -> None:
@@ -166,12 +166,8 @@ class Panel:
 
     def refresh(self) -> None:
         """Show the session as it is."""
-        with self._lock:
-            self._showing = True
-            try:
-                self._refresh()
-            finally:
-                self._showing = False
+        with self._lock, self._quiet:
+            self._refresh()
 
     def _refresh(self) -> None:
         session, shown = self._session, self._session.recent()

@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Quiet:
-    """Within ``with quiet:``, ``quiet.here`` is true in that thread, and in no other: a click is never taken for a show."""
+    """Within ``with quiet:``, ``quiet.here`` is true in that thread and in no other: no click is lost meanwhile."""
 
     def __init__(self) -> None:
         self._threads: set[int] = set()

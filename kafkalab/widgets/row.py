@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as w
 
 from kafkalab.errors import ArgumentError
+from kafkalab.widgets.quiet import Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ class Row:
         self._pick = pick
         self._refuse = refuse
         self.value: int | None = None
-        self._showing = False
+        self._quiet = Quiet()
         stops = [(dial.shown(stop), stop) for stop in dial.stops]
         self.slider = w.SelectionSlider(
             options=stops,
@@ -53,19 +54,17 @@ class Row:
 
     def show(self, value: int) -> None:
         """Show a value, without telling that it was picked."""
-        self.value, self._showing = value, True
-        try:
+        self.value = value
+        with self._quiet:
             self.slider.value = self.dial.nearest(value)
             self.field.value = self.dial.shown(value)
-        finally:
-            self._showing = False
 
     def _on_slider(self, change: Any) -> None:
-        if not self._showing:
+        if not self._quiet.here:
             self._picked(change["new"])
 
     def _on_field(self, change: Any) -> None:
-        if self._showing:
+        if self._quiet.here:
             return
         try:
             value = self.dial.read(change["new"])

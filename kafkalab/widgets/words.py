@@ -115,7 +115,7 @@ STYLE = """<style>
 .kafkalab-knob input, .kafkalab-knob select { height: 22px !important; line-height: 20px; font-size: 12px; }
 .kafkalab-state { border: 1px solid; border-radius: 3px; padding: 0 6px; }
 .kafkalab-history { border-collapse: collapse; width: 100%; table-layout: auto; }
-.kafkalab-history th { text-align: right; font-weight: 600; padding: 0 8px; }
+.kafkalab-history th { text-align: right; white-space: nowrap; font-weight: 600; padding: 0 8px; }
 .kafkalab-history td { text-align: right; padding: 0 8px; white-space: nowrap; line-height: 18px; }
 .kafkalab-history td:nth-child(2), .kafkalab-history th:nth-child(2) {
   text-align: left; max-width: 320px; overflow: hidden; text-overflow: ellipsis; width: 100%; }
