@@ -430,13 +430,11 @@ impl<'a> Input<'a> {
     fn sized(&mut self) -> Result<&'a [u8], Bad> {
         let start = self.at;
         let length = self.long()?;
-        match usize::try_from(length) {
-            Ok(length) => self.take(length),
-            Err(_) => {
-                self.at = start;
-                Err("a length below zero".into())
-            }
-        }
+        let Ok(length) = usize::try_from(length) else {
+            self.at = start;
+            return Err("a length below zero".into());
+        };
+        self.take(length)
     }
 
     #[inline]
