@@ -59,6 +59,7 @@ from kafkalab.scan import Scan
 from kafkalab.settings import ConsumerSettings
 from kafkalab.tail import Tail
 from kafkalab.tuning.advise import Advice
+from kafkalab.tuning.compare import Comparison
 from kafkalab.tuning.load import simulate
 from kafkalab.tuning.measurement import Measurement
 from kafkalab.tuning.session import TuningSession
@@ -73,6 +74,7 @@ __all__ = [
     "BrokerStartError",
     "BrokerUnreachableError",
     "Committed",
+    "Comparison",
     "ConfigError",
     "ConnectionConfig",
     "ConsumerGroup",
