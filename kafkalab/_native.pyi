@@ -225,6 +225,16 @@ class AvroPlan:
 def decode_avro(values: Any, plan: AvroPlan, skip: int) -> DecodedValues:
     """Read a binary array as Avro, without the GIL and without the first bytes of each value."""
 
+@final
+class ProtobufPlan:
+    """How messages are read, and the columns that they make."""
+
+    def __new__(cls, fields: Sequence[tuple[Any, ...]], schema: Any) -> Self:
+        """Take the fields, as tuples of number, name, column, kind, whether repeated, what is absent, and rivals."""
+
+def decode_protobuf(values: Any, plan: ProtobufPlan, skip: int) -> DecodedValues:
+    """Read a binary array as Protobuf, without the GIL and without the first bytes of each value."""
+
 def split_framing(values: Any, *, indexes: bool) -> tuple[list[bytes], DecodedValues]:
     """Return the different fronts of values: a zero, a schema id, Protobuf's indexes; and the number of each row's."""
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from kafkalab import _native
 from kafkalab.decode.avro_plan import Plan
-from kafkalab.decode.avro_types import Schemas, Unfit
+from kafkalab.decode.avro_types import Schemas
+from kafkalab.decode.unfit import Unfit
 from kafkalab.decode.base import Decoded
 from kafkalab.decode.framing import NO_REGISTRY, Framed
 from kafkalab.decode.registry import Registry

@@ -11,6 +11,7 @@ from kafkalab.decode import json, numbers, text
 from kafkalab.decode.avro import Avro
 from kafkalab.decode.base import Decoded
 from kafkalab.decode.framing import fronts_of
+from kafkalab.decode.protobuf import Protobuf
 from kafkalab.errors import ArgumentError, did_you_mean
 
 if TYPE_CHECKING:
@@ -70,12 +71,13 @@ _NAMED: dict[str, Callable[[], Format]] = {
     "str": text.Text,
     "json": json.Json,
     "avro": Avro,
+    "protobuf": Protobuf,
     "uuid": numbers.uuid,
 }
 
 
-_OF_REGISTRIES = (Avro,)
-_OF_KINDS = {"AVRO": "avro"}
+_OF_REGISTRIES = (Avro, Protobuf)
+_OF_KINDS = {"AVRO": "avro", "PROTOBUF": "protobuf"}
 
 
 def names(*, auto: bool = False) -> list[str]:
