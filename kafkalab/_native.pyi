@@ -197,6 +197,7 @@ def decode_json(
     wanted: Collection[str] | None = None,
     flatten: bool = False,
     closed: bool = False,
+    skip: int = 0,
 ) -> DecodedValues:
     """Read a binary array as JSON, without the GIL.
 
@@ -213,6 +214,8 @@ def decode_json(
         Whether fields are named by their path through objects.
     closed : bool
         Whether only the schema's fields are built.
+    skip : int
+        How many bytes in front of each value are passed over.
     """
 
 @final

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, message_factory, timestamp_pb2, wrappers_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Kind
 from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,15 +21,13 @@ import kafkalab as kl
 from kafkalab.decode.base import Decoded
 from kafkalab.decode.protobuf import Protobuf
 
-Kind = descriptor_pb2.FieldDescriptorProto
-SCALARS = (
-    "DOUBLE FLOAT INT64 UINT64 INT32 FIXED64 FIXED32 BOOL STRING BYTES UINT32 SFIXED32 SFIXED64 SINT32 SINT64"
-).split()
+SCALARS = ["DOUBLE", "FLOAT", "INT64", "UINT64", "INT32", "FIXED64", "FIXED32", "BOOL", "STRING", "BYTES"]
+SCALARS += ["UINT32", "SFIXED32", "SFIXED64", "SINT32", "SINT64"]
 WELL_KNOWN = (timestamp_pb2, duration_pb2, wrappers_pb2)
 
 
 def field(name: str, number: int, kind: str, *, many: bool = False, oneof: int | None = None) -> Kind:
-    made = Kind(name=name, number=number, label=3 if many else 1)
+    made = Kind(name=name, number=number, label=Kind.LABEL_REPEATED if many else Kind.LABEL_OPTIONAL)
     if kind.startswith("."):
         made.type_name = kind
         made.type = Kind.TYPE_ENUM if kind.endswith("Color") else Kind.TYPE_MESSAGE
@@ -95,12 +95,14 @@ def decode(values: list[bytes | None], name: str, wanted: Any = None) -> Decoded
 
 
 @cache
-def decoder(name: str, wanted: frozenset[str] | None) -> Any:
+def decoder(name: str, wanted: frozenset[str] | None) -> Callable[[pa.Array], Decoded]:
     return Protobuf(KINDS[name]).decoder(wanted)
 
 
 def rows(decoded: Decoded) -> list[dict[str, Any]]:
-    return pa.table([array for _, _, array in decoded], names=[name for name, _, _ in decoded]).to_pylist()
+    names = [name for name, _, _ in decoded]
+    made: list[dict[str, Any]] = pa.table([array for _, _, array in decoded], names=names).to_pylist()
+    return made
 
 
 def plain(message: Any) -> dict[str, Any]:
@@ -249,7 +251,9 @@ def test_any_bytes_are_what_protobuf_reads_or_an_error_of_their_row(name: str, v
 def test_a_closed_enumeration_has_no_other_numbers() -> None:
     red, other = (tagged(52, 2, b"\x05\x0a\x01k\x10" + number) for number in (b"\x01", b"\x07"))
     both = tagged(41, 2, b"\x02\x01\x07") + tagged(40, 0, b"\x01") + tagged(40, 0, b"\x07") + red + other
-    read = {name: rows(decode([both], name, {"color", "colors", "tinted"})) for name in ("proto2.Every", "proto3.Every")}
+    read = {
+        name: rows(decode([both], name, {"color", "colors", "tinted"})) for name in ("proto2.Every", "proto3.Every")
+    }
     assert read == {
         "proto2.Every": [{"color": "RED", "colors": ["RED"], "tinted": [("k", "RED")]}],
         "proto3.Every": [{"color": "7", "colors": ["RED", "7"], "tinted": [("k", "RED"), ("k", "7")]}],
@@ -328,6 +332,6 @@ def test_a_lab_reads_it_with_its_columns_known_before() -> None:
 def test_framing_before_a_given_message_is_passed_over() -> None:
     values = [b"\0\0\0\0\x07\0\x08\x01", b"\0\0\0\0\x08\x02\x02\x08\x02", b"\x08\x03", b"\0\0\0\0\x01"]
     decoded = Protobuf(KINDS["proto3.Tree"], framed=True).decoder()(pa.array(values))
-    assert [array.to_pylist() for _, _, array in decoded][0] == [1, 2, None, None]
+    assert next(array.to_pylist() for _, _, array in decoded) == [1, 2, None, None]
     assert decoded.errors[3] == "no message index behind the schema id"
     assert "begins with the byte 0x08" in decoded.errors[2]

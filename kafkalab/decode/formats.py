@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -70,6 +71,7 @@ _NAMED: dict[str, Callable[[], Format]] = {
     "text": text.Text,
     "str": text.Text,
     "json": json.Json,
+    "json-schema": partial(json.Json, framed=True),
     "avro": Avro,
     "protobuf": Protobuf,
     "uuid": numbers.uuid,
@@ -77,7 +79,7 @@ _NAMED: dict[str, Callable[[], Format]] = {
 
 
 _OF_REGISTRIES = (Avro, Protobuf)
-_OF_KINDS = {"AVRO": "avro", "PROTOBUF": "protobuf"}
+_OF_KINDS = {"AVRO": "avro", "PROTOBUF": "protobuf", "JSON": "json-schema"}
 
 
 def names(*, auto: bool = False) -> list[str]:

@@ -49,12 +49,12 @@ class Protobuf:
     >>> import kafkalab as kl
     >>> from google.protobuf.descriptor_pb2 import EnumValueDescriptorProto
     >>> cluster = kl.MemoryCluster({"enums": 1})
-    >>> cluster.append("enums", b"\x0a\x02CH\x10\x01", b"\x0a\x02DE")
+    >>> cluster.append("enums", b"\x0a\x02CH\x10\x01", b"\x0a\x02DE\x10\x02")
     >>> lab = kl.Lab(cluster, cluster)
     >>> lab.read("enums", value=kl.Protobuf(EnumValueDescriptorProto), columns=["name", "number"])
       name  number
     0   CH       1
-    1   DE    <NA>
+    1   DE       2
     """
 
     message: type | str | None = None

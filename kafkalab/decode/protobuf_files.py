@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kafkalab.decode.framing import ID_BYTES
 from kafkalab.decode.unfit import Unfit
@@ -46,7 +45,7 @@ class Files:
             return cls(descriptor.full_name, _with_imports(descriptor.file).SerializeToString())
         if not isinstance(message, str) or not isinstance(descriptors, bytes):
             raise ArgumentError(
-                "kl.Protobuf takes a generated class, or the full name of a message and descriptors= with the bytes of a "
+                "kl.Protobuf takes a generated class, or the full name of a message and descriptors=, the bytes of a "
                 f"FileDescriptorSet, not {message!r}"
             )
         return cls(message, descriptors)
@@ -111,23 +110,23 @@ def _indexes(front: bytes) -> list[int]:
 
 
 def _file(text: str, name: str) -> FileDescriptorProto:
-    """Return a file, registered as base64 of its descriptor, or as its text."""
-    file = _descriptor_pb2().FileDescriptorProto()
+    """Return a file, given as base64 of its descriptor."""
+    file: FileDescriptorProto = _descriptor_pb2().FileDescriptorProto()
     try:
         file.ParseFromString(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError, *_broken()):
-        return _compiled(text, name)
+    except (ValueError, _broken()):
+        # Registries give descriptors when they are asked for these, as the clients of Confluent do.
+        raise Unfit(
+            "the registry has it only as text, which is not compiled here: give the message by "
+            "kl.Protobuf(message, framed=True)"
+        ) from None
     file.name = name
     return file
 
 
-def _compiled(text: str, name: str) -> FileDescriptorProto:
-    raise Unfit(f"the registry has {name} as text only, {len(text)} characters long")
-
-
 def _with_imports(file: FileDescriptor) -> FileDescriptorSet:
     """Return a file and all that it imports, each behind those that it needs."""
-    found = _descriptor_pb2().FileDescriptorSet()
+    found: FileDescriptorSet = _descriptor_pb2().FileDescriptorSet()
     seen: set[str] = set()
 
     def add(part: FileDescriptor) -> None:
@@ -196,7 +195,7 @@ def _pool() -> DescriptorPool:
     return DescriptorPool()
 
 
-def _broken() -> tuple[type[Exception], ...]:
+def _broken() -> type[Exception]:
     from google.protobuf.message import DecodeError
 
-    return (cast("type[Exception]", DecodeError),)
+    return DecodeError

@@ -35,7 +35,7 @@ _SCALARS: dict[int, Read] = {
     17: (("zigzag",), pa.int32()),
     18: (("zigzag",), pa.int64()),
 }
-_GROUP, _ENUM = 10, 14
+_GROUP = 10
 _TIMES = {
     "google.protobuf.Timestamp": pa.timestamp("ns", "UTC"),
     "google.protobuf.Duration": pa.duration("ns"),
@@ -95,7 +95,7 @@ def _message(fields: list[FieldDescriptor], inside: tuple[str, ...]) -> tuple[li
 
 def _absent(field: FieldDescriptor, node: Node) -> str | None:
     """Return what stands where there is no such field: None for null, nothing for zero, or the name of zero."""
-    is_entry = field.containing_type.GetOptions().map_entry
+    is_entry = _is_entry(field.containing_type)
     if field.is_repeated:
         return ""
     if field.message_type is not None:
@@ -115,10 +115,10 @@ def _field(field: FieldDescriptor, inside: tuple[str, ...]) -> Read:
 
 
 def _value(field: FieldDescriptor, inside: tuple[str, ...]) -> Read:
-    if field.type == _ENUM:
-        names = {value.number: value.name for value in reversed(field.enum_type.values)}
-        return ("enum", names, field.enum_type.is_closed), pa.string()
-    message = field.message_type
+    message, kinds = field.message_type, field.enum_type
+    if kinds is not None:
+        names = {value.number: value.name for value in reversed(kinds.values)}
+        return ("enum", names, kinds.is_closed), pa.string()
     if message is None:
         return _SCALARS[field.type]
     if message.full_name in _TIMES:
@@ -129,4 +129,9 @@ def _value(field: FieldDescriptor, inside: tuple[str, ...]) -> Read:
     if message.full_name in inside or len(inside) > _DEEPEST:
         return ("bytes",), pa.binary()  # a column cannot hold itself
     read, kind = _message(_fields(message), (*inside, message.full_name))
-    return ("entry" if message.GetOptions().map_entry else "message", read), kind
+    return ("entry" if _is_entry(message) else "message", read), kind
+
+
+def _is_entry(message: Descriptor | None) -> bool:
+    """Tell whether a message is a key and a value of a map."""
+    return message is not None and bool(message.GetOptions().map_entry)

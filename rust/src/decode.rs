@@ -47,7 +47,7 @@ impl DecodedValues {
 
 /// Read JSON values as columns.
 #[pyfunction]
-#[pyo3(signature = (values, schema, *, wanted=None, flatten=false, closed=false))]
+#[pyo3(signature = (values, schema, *, wanted=None, flatten=false, closed=false, skip=0))]
 pub fn decode_json(
     py: Python<'_>,
     values: &Bound<'_, PyAny>,
@@ -55,6 +55,7 @@ pub fn decode_json(
     wanted: Option<HashSet<String>>,
     flatten: bool,
     closed: bool,
+    skip: usize,
 ) -> PyResult<DecodedValues> {
     let values = import_array(values)?;
     let schema = import_schema(schema)?;
@@ -62,6 +63,7 @@ pub fn decode_json(
         wanted,
         flatten,
         closed,
+        skip,
     };
     let values = binary(&*values)?;
     py.detach(|| {
