@@ -99,7 +99,7 @@ class Avro:
     def decoder(self, wanted: Collection[str] | None = None) -> Decoder:
         """Return a decoder, which keeps the schemas that it has seen."""
         if self._writer is not None:
-            return _decoder(Plan.of(self._writer, self._reader, wanted), 0)
+            return _decoder(Plan.of(self._writer, self._reader, wanted))
         registry = self.bound(None).registry
         return Framed(partial(_choose, cast("Registry", registry), self._reader, wanted))
 
@@ -117,12 +117,12 @@ def _choose(
         plan = Plan.of(writer, reader, wanted)
     except Unfit as error:
         return f"schema id {schema_id}: {error}"
-    return _decoder(plan, len(front), f" as schema id {schema_id} has it")
+    return _decoder(plan, front, f" as schema id {schema_id} has it")
 
 
-def _decoder(plan: Plan, skip: int, place: str = "") -> Decoder:
+def _decoder(plan: Plan, front: bytes = b"", place: str = "") -> Decoder:
     def decode(values: pa.Array) -> Decoded:
-        decoded = _native.decode_avro(values, plan.native, skip)
+        decoded = _native.decode_avro(values, plan.native, front)
         rows = pa.record_batch(decoded)
         errors = {row: f"no Avro{place}: {error}" for row, error in decoded.errors}
         columns = [(f.name or None, f, rows.column(number)) for number, f in enumerate(rows.schema)]

@@ -101,8 +101,8 @@ class Protobuf:
         if self.message is not None:
             plan = Plan.of(Files.of(self.message, self.descriptors).descriptor(), wanted)
             if not self.framed:
-                return _decoder(plan, 0)
-            return Framed(lambda schema_id, front: _decoder(plan, len(front), schema_id), has_indexes=True)
+                return _decoder(plan)
+            return Framed(lambda schema_id, front: _decoder(plan, front, schema_id), has_indexes=True)
         registry = cast("Registry", self.bound(None).registry)
         return Framed(partial(_choose, registry, wanted), has_indexes=True)
 
@@ -117,14 +117,14 @@ def _choose(registry: Registry, wanted: Collection[str] | None, schema_id: int, 
         plan = Plan.of(indexed(found, front), wanted)
     except Unfit as error:
         return f"schema id {schema_id}: {error}"
-    return _decoder(plan, len(front), schema_id)
+    return _decoder(plan, front, schema_id)
 
 
-def _decoder(plan: Plan, skip: int, schema_id: int | None = None) -> Decoder:
+def _decoder(plan: Plan, front: bytes = b"", schema_id: int | None = None) -> Decoder:
     place = "" if schema_id is None else f" as schema id {schema_id} has it"
 
     def decode(values: pa.Array) -> Decoded:
-        decoded = _native.decode_protobuf(values, plan.native, skip)
+        decoded = _native.decode_protobuf(values, plan.native, front)
         errors = {row: f"no Protobuf{place}: {error}" for row, error in decoded.errors}
         return Decoded.of_fields(pa.record_batch(decoded), errors, plan.left_out)
 

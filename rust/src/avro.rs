@@ -67,23 +67,23 @@ pub struct Plan {
     pub named: Vec<Node>,
 }
 
-/// Append every value to a column, without the bytes in front of each, and return what is wrong with which row.
+/// Append every value with these bytes in front to a column, null for others, and return what is wrong with which row.
 pub fn decode(
     values: &BinaryArray,
-    skip: usize,
+    front: &[u8],
     plan: &Plan,
     column: &mut Column,
 ) -> Vec<(usize, String)> {
     let mut errors = Vec::new();
     let mut free = MOST_FREE;
     for (row, value) in values.iter().enumerate() {
-        let Some(value) = value else {
+        let Some(value) = value.filter(|value| value.starts_with(front)) else {
             column.push_null();
             continue;
         };
         let mut input = Input {
             bytes: value,
-            at: skip.min(value.len()),
+            at: front.len(),
             free,
             named: &plan.named,
             depth: 0,

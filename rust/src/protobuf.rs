@@ -58,20 +58,20 @@ pub struct Field {
     pub rivals: Vec<usize>,
 }
 
-/// Append every value to columns, without the bytes in front of each, and return what is wrong with which row.
+/// Append every value with these bytes in front to columns, null for others, and return what is wrong with which row.
 pub fn decode(
     values: &BinaryArray,
-    skip: usize,
+    front: &[u8],
     message: &Message,
     columns: &mut [Column],
 ) -> Vec<(usize, String)> {
     prepare(message, columns);
     let mut errors = Vec::new();
     for (row, value) in values.iter().enumerate() {
-        if let Some(bytes) = value {
+        if let Some(bytes) = value.filter(|value| value.starts_with(front)) {
             let mut input = Input {
                 bytes,
-                at: skip.min(bytes.len()),
+                at: front.len(),
                 end: bytes.len(),
             };
             let Err(bad) = input.message(message, columns, row) else {
