@@ -477,6 +477,15 @@ def test_a_filter_reaches_the_fields(lab: kl.Lab) -> None:
     assert [list(tags) for tags in frame["tags"]] == [["a", "b"]] * 2
 
 
+def test_a_filter_of_decimals_says_what_they_are_compared_with() -> None:
+    cluster = kl.MemoryCluster({"orders": 1})
+    cluster.append("orders", b"\x02\x63")
+    lab, schema = kl.Lab(cluster, cluster), record(("x", logical("bytes", "decimal", precision=9, scale=2)))
+    assert len(lab.read("orders", value=Avro(schema), where=pc.field("x") > Decimal("0.5"))) == 1
+    with pytest.raises(kl.ArgumentError, match=r"compare decimals with Decimal\('150'\)"):
+        lab.read("orders", value=Avro(schema), where=pc.field("x") > 0)
+
+
 def test_a_key_is_a_column_as_any_other_format_makes_it() -> None:
     cluster = kl.MemoryCluster({"orders": 1})
     cluster.append("orders", kl.MemoryRecord(b"\x08Bern", key=b"\x0a"), kl.MemoryRecord(None, key=b"\x0c"))
