@@ -17,8 +17,8 @@ def short_turns() -> Iterator[None]:
     """Have threads that want the interpreter wait a millisecond for it, not Python's five.
 
     A read comes back to the interpreter a few hundred times for each million records, and each time another thread
-    that runs Python keeps it for a turn. Nothing is changed where turns are as short already: by the user, or by another
-    read, which then also puts back what was there.
+    that runs Python keeps it for a turn. Nothing is changed where turns are as short already: by the user, or by
+    another read, which then also puts back what was there.
 
     Examples
     --------
