@@ -60,6 +60,7 @@ from kafkalab.scan import Scan
 from kafkalab.settings import ConsumerSettings
 from kafkalab.tail import Tail
 from kafkalab.tuning.advise import Advice
+from kafkalab.tuning.compare import Comparison
 from kafkalab.tuning.load import simulate
 from kafkalab.tuning.measurement import Measurement
 from kafkalab.tuning.session import TuningSession
@@ -74,6 +75,7 @@ __all__ = [
     "BrokerStartError",
     "BrokerUnreachableError",
     "Committed",
+    "Comparison",
     "ConfigError",
     "ConnectionConfig",
     "ConsumerGroup",

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kafkalab.cells import when_run_again
 from kafkalab.dask_frame import to_dask
 from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did_you_mean
@@ -34,6 +35,7 @@ from kafkalab.plan import Plan, Request, choose_partitions, make_plan
 from kafkalab.rows import Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
+from kafkalab.shown import ShownSession
 from kafkalab.tail import Tail
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
@@ -1063,6 +1065,9 @@ class Lab:
     ) -> TuningSession:
         """Return a consumer that runs beside the notebook, to change its settings and see what that does.
 
+        As the last line of a cell it shows the tuning panel, which has the same in sliders and buttons. Running that
+        cell again ends it, and so does closing this lab.
+
         Parameters
         ----------
         topic, settings, workers, process, start, ordering, worker_kind
@@ -1074,7 +1079,7 @@ class Lab:
         -------
         TuningSession
             Not started: ``session.start()``, or ``session.run(seconds)``; ``.set(workers=8)``, ``.advice``,
-            ``.history``, ``.settings``, ``.stop()``. Closing this lab stops it.
+            ``.compare(a, b)``, ``.history``, ``.settings``, ``.figure``, ``.stop()``.
 
         Raises
         ------
@@ -1087,7 +1092,9 @@ class Lab:
         how = {"workers": workers, "ordering": ordering, "worker_kind": worker_kind}
         bench = self._bench(topic, start, measuring.settings_of(settings), process, **how)
         session = TuningSession(bench, deadline=deadline)
+        shown = session.view = ShownSession(session)
         self.on_close(session.stop)
+        when_run_again(shown.close)
         return session
 
     def _bench(
