@@ -306,6 +306,7 @@ class TestContent:
 
 
 class TestDecode:
+    @pytest.mark.timeout(60)  # it imports all that is compared
     def test_every_contender_reads_the_same_rows(self, capsys: pytest.CaptureFixture[str]) -> None:
         decode.main(["--records", "500", "--repeats", "2"])
         told = capsys.readouterr().out

@@ -577,7 +577,7 @@ mod tests {
             ];
             let kinds = [DataType::Utf8, list(DataType::Null), DataType::Decimal128(5, 2), DataType::Utf8, DataType::Float64];
             let mut made = column(&kinds);
-            let values = BinaryArray::from_iter(values.iter().map(Option::as_deref));
+            let values: BinaryArray = values.iter().map(Option::as_deref).collect();
             let errors = decode(&values, b"", &plan(record(nodes)), &mut made);
             let rows = made.finish(values.len()).expect("columns as long as the values");
             prop_assert_eq!(rows.len(), values.len());

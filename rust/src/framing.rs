@@ -110,7 +110,7 @@ mod tests {
             Some(b"\x00\x00"),
             Some(b""),
         ];
-        let values = BinaryArray::from_iter(values);
+        let values: BinaryArray = values.into_iter().collect();
         let framed = split(&values, false);
         assert_eq!(
             framed.fronts,

@@ -519,7 +519,7 @@ mod tests {
     fn decoded(values: &[Option<&[u8]>]) -> (Vec<ArrayRef>, Vec<(usize, String)>) {
         let (message, fields) = message(2);
         let mut columns = Column::all(&fields).expect("types that are known");
-        let values = BinaryArray::from_iter(values.iter().copied());
+        let values: BinaryArray = values.iter().copied().collect();
         let errors = decode(&values, b"", &message, &mut columns);
         let finished =
             |column: Column| column.finish(values.len()).expect("columns that are whole");
