@@ -22,8 +22,9 @@ from kafkalab.tuning.measure import Bench
 from kafkalab.tuning.measurement import Setup
 from kafkalab.tuning.meter import Counts, PartitionCounts, Sample
 from kafkalab.tuning.recent import Mark, recent
-from kafkalab.widgets import Panel, words
+from kafkalab.widgets import words
 from kafkalab.widgets.knobs import _COLUMNS as DIALS
+from kafkalab.widgets.panel import Panel
 from kafkalab.widgets.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -390,3 +391,12 @@ class TestCells:
         when_run_again(lambda: pytest.fail("there is no cell"))
         session = new_session()
         assert set(session._repr_mimebundle_()) == {"text/plain"}
+
+
+def test_closing_a_panel_leaves_the_others() -> None:
+    one, other = Panel(new_session()), Panel(new_session())
+    one.close()
+    assert one.widget.comm is None
+    assert one.image.comm is None
+    assert other.widget.comm is not None
+    other.close()

@@ -205,4 +205,11 @@ class Panel:
         self._leave()
         self._pulse.close()
         self._session.stop()
-        self.widget.close_all()
+        _close(self.widget)
+
+
+def _close(widget: Any) -> None:
+    """Close a widget and what is in it; ipywidgets' own ``close_all`` would close everyone's."""
+    for child in getattr(widget, "children", ()):
+        _close(child)
+    widget.close()
