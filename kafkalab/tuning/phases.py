@@ -45,27 +45,33 @@ class Phase:
     counts: deque[Counts] = field(default_factory=lambda: deque(maxlen=_MOST_COUNTS))
     result: Measurement | None = None
     """Set when it is over, in place of the counters."""
-    kept: tuple[Any, ...] | None = None
+    _seen: Measurement | None = None
+    _seen_at: float = 0.0
+    _row: tuple[Any, ...] | None = None
 
     def measurement(self) -> Measurement:
-        """Return what it has come to."""
+        """Return what it has come to; asked again before there are other counters, the same."""
         if self.result is not None:
             return self.result
-        counts = list(self.counts)
-        return Measurement.of(self.setup, counts, counts[-1].handled if counts else 0)
+        at = self.counts[-1].at if self.counts else 0.0
+        if self._seen is None or at != self._seen_at:
+            counts = list(self.counts)
+            self._seen = Measurement.of(self.setup, counts, counts[-1].handled if counts else 0)
+            self._seen_at, self._row = at, None
+        return self._seen
 
     def close(self) -> None:
         """Keep the result, and let the counters go."""
         self.result = self.measurement()
+        self._seen = None
         self.counts.clear()
 
     def row(self) -> tuple[Any, ...]:
         """Return its row of the history: numbers only once they mean something."""
-        if self.kept is not None:
-            return self.kept
-        row = _row(self.change, self.measurement())
-        self.kept = row if self.result is not None else None
-        return row
+        found = self.measurement()
+        if self._row is None:
+            self._row = _row(self.change, found)
+        return self._row
 
 
 def history(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:

@@ -176,7 +176,7 @@ class Panel:
         asks, advice = caught_up and not self._waits, session.advice
         self._put(self.header, "value", words.header(session, float(shown.lag[-1]) if len(shown.lag) else float("nan")))
         self._put(self.message, "value", words.message(self._said or "; ".join(session.settings.cautions)))
-        self._put(self.verdict, "value", words.verdict(session))
+        self._put(self.verdict, "value", words.verdict(session, advice))
         self._put(self.history, "value", words.history(session.history))
         self._put(self.buttons["Start"], "disabled", session.running)
         self._put(self.buttons["Stop"], "disabled", not session.running)

@@ -112,6 +112,17 @@ class TestSession:
         assert time.monotonic() - began < 1.5
         assert (children(), session.state) == ([], "idle")
 
+    def test_starts_again_once_it_has_stopped(self, lab: kl.Lab, topic: str) -> None:
+        session = slow(lab, topic)
+        session.start()
+        wait_until(lambda: len(children()) == 1)
+        (first,) = children()
+        session.stop(wait=False)
+        session.start()
+        wait_until(lambda: bool(children()) and children() != [first])
+        session.stop()
+        assert (children(), session.state, session.running) == ([], "idle", False)
+
     def test_an_interrupt_ends_a_run_within_a_second(self, lab: kl.Lab, topic: str) -> None:
         session, seen = slow(lab, topic), []
 
