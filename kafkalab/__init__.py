@@ -9,6 +9,7 @@ from kafkalab.connect import connect, demo, read_kafka
 from kafkalab.connection import ConnectionConfig, Secret
 from kafkalab.decode.avro import Avro
 from kafkalab.decode.json import Json
+from kafkalab.decode.protobuf import Protobuf
 from kafkalab.decode.registry import Registry
 from kafkalab.errors import (
     ArgumentError,
@@ -101,6 +102,7 @@ __all__ = [
     "OffsetRange",
     "PartitionReceipt",
     "PositionError",
+    "Protobuf",
     "ReadTimeoutError",
     "Receipt",
     "Record",
