@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +128,10 @@ class TestHands:
         panel.knobs.rows["fetch_queue_backoff_ms"].slider.value = 20
         panel.refresh()
         assert panel.presets.value == "custom"
+        panel.presets.value = "latency"
+        panel.presets.value = "custom"
+        panel.refresh()
+        assert panel.presets.value == "latency"
         panel.buttons["Reset"].click()
         panel.refresh()
         assert (session.setup, panel.presets.value) == (new_session().setup, "default")
@@ -358,6 +363,13 @@ class TestComparison:
         with pytest.raises(kl.ConfigError):
             session.start_comparison({}, {"fetch_min_bites": 8})
         assert not session.running
+
+    def test_what_changed_is_told_in_units_or_by_the_presets_name(self) -> None:
+        session = new_session()
+        session.set(fetch_min_bytes=131_072, workers=8)
+        latency = Comparison(self.SETUP, replace(self.SETUP, settings=kl.ConsumerSettings.preset("latency")), ())
+        assert Comparison(self.SETUP, session.setup, ()).change == "fetch_min_bytes 1 B -> 128 KiB, workers 4 -> 8"
+        assert latency.change == "preset latency"
 
     def test_previous_is_what_was_set_before(self) -> None:
         session = new_session()

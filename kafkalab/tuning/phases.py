@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kafkalab.settings.table import KNOBS
 from kafkalab.tuning.measurement import Measurement
 from kafkalab.tuning.search import OTHER_KNOBS
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kafkalab.settings import ConsumerSettings
+    from kafkalab.settings.forms import Value
     from kafkalab.tuning.measurement import Setup
     from kafkalab.tuning.meter import Counts, Sample
 
@@ -117,10 +119,19 @@ def queue_share(sample: Sample, settings: ConsumerSettings) -> float:
 def difference(before: Setup, after: Setup) -> str:
     """Return what was changed, as a person reads it."""
     old, new = before.settings.values(), after.settings.values()
-    pairs = [(name, old[name], new[name]) for name in new if old[name] != new[name]]
-    pairs += [
-        (name, getattr(before, name), getattr(after, name))
+    changes = [
+        f"{name} {_shown(name, old[name])} -> {_shown(name, new[name])}" for name in new if old[name] != new[name]
+    ]
+    preset = after.settings.preset_name
+    if len(changes) > 1 and preset is not None:
+        changes = [f"preset {preset}"]
+    changes += [
+        f"{name} {getattr(before, name)} -> {getattr(after, name)}"
         for name in (*OTHER_KNOBS, "replay")
         if getattr(before, name) != getattr(after, name)
     ]
-    return ", ".join(f"{name} {was} -> {now}" for name, was, now in pairs) or "nothing"
+    return ", ".join(changes) or "nothing"
+
+
+def _shown(name: str, value: Value) -> str:
+    return KNOBS[name].shown(value)

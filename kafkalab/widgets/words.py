@@ -6,7 +6,6 @@ import html
 import math
 from typing import TYPE_CHECKING, Any
 
-from kafkalab.settings import ConsumerSettings
 from kafkalab.tuning.meter import short
 
 if TYPE_CHECKING:
@@ -57,11 +56,6 @@ def verdict(session: TuningSession, advice: Advice | None) -> str:
 def message(text: str) -> str:
     """Return what there is to say about the settings, in one line that shows in full on hover."""
     return f'<span class="kafkalab-message" title="{html.escape(text)}">{html.escape(text)}</span>' if text else ""
-
-
-def preset(settings: ConsumerSettings) -> str | None:
-    """Return the name of the preset that settings are, if they are one."""
-    return next((name for name in ConsumerSettings.presets() if ConsumerSettings.preset(name) == settings), None)
 
 
 def _waiting(session: TuningSession) -> str:

@@ -68,7 +68,7 @@ class TestSession:
             assert session.settings == kl.ConsumerSettings(fetch_queue_backoff_ms=1, fetch_min_bytes=50)
             wait_until(lambda: bool(children()) and children() != [child])
             assert len(children()) == 1
-        assert session.history["change"].iloc[1] == "fetch_min_bytes 1 -> 50"
+        assert session.history["change"].iloc[1] == "fetch_min_bytes 1 B -> 50 B"
 
     def test_two_settings_in_turns(self, lab: kl.Lab, topic: str) -> None:
         session = slow(lab, topic)
