@@ -1,0 +1,86 @@
+"""Record a sweep's whole grid on real Kafka, for `tests/test_sweep_replay.py` to search through again and again."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kafkalab as kl
+from benchmarks.topics import Case, Topics
+from kafkalab.brokers import ApacheKafka
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_FOLDER = Path(__file__).parent.parent / "tests" / "data"
+SPACE: dict[str, list[Any]] = {
+    "workers": [1, 2, 4],
+    "fetch_queue_backoff_ms": [1, 10, 1000],
+    "max_partition_fetch_bytes": [32 << 10, 1 << 20],
+}
+
+
+def read_json(record: Any) -> object:
+    """Handle a record as people do."""
+    return json.loads(record.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A topic to record on, and the handler of its records."""
+
+    case: Case
+    process: Callable[[Any], object] | None
+
+
+RECORDINGS = {
+    "small": Recording(Case(110, "none", 2_000_000), None),
+    "1kb": Recording(Case(1_000, "none", 300_000), kl.simulate(sleep_ms=0.05)),
+    "zstd": Recording(Case(110, "zstd", 1_000_000), read_json),
+}
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what was asked for on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.grid", description=__doc__)
+    parser.add_argument("topics", nargs="*", default=list(RECORDINGS), metavar="TOPIC", help=", ".join(RECORDINGS))
+    parser.add_argument("--seconds", type=float, default=3.0, help="each measurement")
+    parser.add_argument("--warm-up", type=float, default=0.5, help="seconds of each that do not count")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each configuration, in turns")
+    parser.add_argument("--folder", type=Path, default=_FOLDER)
+    return parser.parse_args(arguments)
+
+
+def recorded(found: kl.SweepResult, how: dict[str, Any]) -> dict[str, Any]:
+    """Return what a grid has found, short: of each configuration, the rates in stretches of each repeat."""
+    rates = [
+        {"cell": dict(cell), "rates": [[round(rate) for rate in trial.rates] for trial in trials]}
+        for cell, trials in found.by_cell.items()
+    ]
+    return {**how, "process": found.setup.process, "cells": rates}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Record the grids that were asked for."""
+    asked = options(arguments)
+    how = {"seconds": asked.seconds, "warm_up": asked.warm_up, "repeats": asked.repeats}
+    for name in asked.topics:
+        each = RECORDINGS[name]
+        with ApacheKafka() as broker, kl.connect(broker.bootstrap_servers) as lab:
+            Topics(broker.bootstrap_servers).fill(each.case)
+            lab.measure(each.case.topic, process=each.process, seconds=3)  # warms the broker up
+            found = lab.sweep(each.case.topic, SPACE, process=each.process, strategy="grid", **how)
+        path = asked.folder / f"grid-{name}.json"
+        lines = recorded(found, {"cores": os.cpu_count(), "records": each.case.records, **how})
+        cells = ",\n".join(map(json.dumps, lines.pop("cells")))
+        path.write_text(f'{json.dumps(lines)[:-1]}, "cells": [\n{cells}\n]}}\n', "utf-8")
+        print(f"{path.name}: {len(list(itertools.product(*SPACE.values())))} configurations\n{found.frame.to_string()}")
+
+
+if __name__ == "__main__":
+    main()
