@@ -53,10 +53,11 @@ def bytes_out(broker: ApacheKafka, port: int, topic: str) -> Iterator[list[tuple
 
     def listen() -> None:
         assert tool.stdout is not None
-        for line in tool.stdout:
-            if line[:1].isdigit():
-                at, count = line.split(",")
-                seen.append((int(at) / 1000 + ahead, int(float(count))))
+        with tool.stdout as lines:
+            for line in lines:
+                if line[:1].isdigit():
+                    at, count = line.split(",")
+                    seen.append((int(at) / 1000 + ahead, int(float(count))))
 
     listener = threading.Thread(target=listen)
     listener.start()
@@ -89,5 +90,6 @@ def test_bytes_are_those_that_the_broker_has_sent(broker: ApacheKafka, port: int
     sent = np.interp(ended, times, counts) - np.interp(began, times, counts)
     came = sum(each.wire_bytes_rate * each.seconds for each in found.samples)
     assert came == pytest.approx(sent, rel=0.05)
+    # What is fetched ahead has come, and is not handled yet.
     decompressed = found.average("bytes_rate") / found.average("wire_bytes_rate")
-    assert (0.9 < decompressed < 1.1) == (codec == "none")
+    assert 0.5 < decompressed < 1 if codec == "none" else decompressed > 5
