@@ -78,7 +78,7 @@ browser: ## install Chromium, for the tests that look at the widgets
 
 .PHONY: clean
 clean: ## remove all that make, the builds and the tests have made
-	rm -rf .venv dist rust/target rust/fuzz/{target,corpus,artifacts,coverage} kafkalab/*.so .coverage* .hypothesis .*_cache
+	rm -rf .venv dist rust/target rust/fuzz/{target,corpus,artifacts,coverage} kafkalab/*.so tests/browser/screenshots .coverage* .hypothesis .*_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # What the targets above stand on.
@@ -90,7 +90,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 $(INSTALLED): $(BIN)/python pyproject.toml rust/Cargo.toml rust/Cargo.lock $(shell find rust/src -name '*.rs')
-	$(BIN)/python -m pip install --quiet --editable ".[broker,dask,lab,process]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[broker,dask,lab,process,registry]" --group dev
 	@touch $@
 
 $(BIN)/cargo-fuzz:

@@ -7,7 +7,10 @@ from pyarrow.compute import field
 
 from kafkalab.connect import connect, demo, read_kafka
 from kafkalab.connection import ConnectionConfig, Secret
+from kafkalab.decode.avro import Avro
 from kafkalab.decode.json import Json
+from kafkalab.decode.protobuf import Protobuf
+from kafkalab.decode.registry import Registry
 from kafkalab.errors import (
     ArgumentError,
     AuthenticationError,
@@ -28,6 +31,7 @@ from kafkalab.errors import (
     MapError,
     PositionError,
     ReadTimeoutError,
+    RegistryError,
     TlsError,
     UnknownPartitionError,
     UnknownTopicError,
@@ -56,6 +60,7 @@ from kafkalab.scan import Scan
 from kafkalab.settings import ConsumerSettings
 from kafkalab.tail import Tail
 from kafkalab.tuning.advise import Advice
+from kafkalab.tuning.compare import Comparison
 from kafkalab.tuning.load import simulate
 from kafkalab.tuning.measurement import Measurement
 from kafkalab.tuning.session import TuningSession
@@ -66,9 +71,11 @@ __all__ = [
     "ArgumentError",
     "AuthenticationError",
     "AuthorizationError",
+    "Avro",
     "BrokerStartError",
     "BrokerUnreachableError",
     "Committed",
+    "Comparison",
     "ConfigError",
     "ConnectionConfig",
     "ConsumerGroup",
@@ -95,9 +102,12 @@ __all__ = [
     "OffsetRange",
     "PartitionReceipt",
     "PositionError",
+    "Protobuf",
     "ReadTimeoutError",
     "Receipt",
     "Record",
+    "Registry",
+    "RegistryError",
     "Scan",
     "Secret",
     "Session",

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kafkalab.cells import when_run_again
 from kafkalab.dask_frame import to_dask
 from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did_you_mean
@@ -34,6 +35,7 @@ from kafkalab.plan import Plan, Request, choose_partitions, make_plan
 from kafkalab.rows import Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
+from kafkalab.shown import ShownSession
 from kafkalab.tail import Tail
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     import dask.dataframe as dd
 
     from kafkalab.cluster import Metadata
+    from kafkalab.decode.registry import Registry
     from kafkalab.export.formats import Format
     from kafkalab.fetch.base import Fetched, Fetcher
     from kafkalab.frame import DtypeBackend
@@ -113,6 +116,8 @@ class Lab:
         What knows the topics; `kafkalab.connect` gives that of a real cluster.
     fetcher : Fetcher
         The engine.
+    registry : Registry, optional
+        Where schemas are, for formats that were not given a registry.
 
     Examples
     --------
@@ -126,9 +131,10 @@ class Lab:
     1       1       7
     """
 
-    def __init__(self, metadata: Metadata, fetcher: Fetcher) -> None:
+    def __init__(self, metadata: Metadata, fetcher: Fetcher, *, registry: Registry | None = None) -> None:
         self.metadata = metadata
         self.fetcher = fetcher
+        self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
         self._on_close: list[Callable[[], object]] = [self._processes.close]
@@ -1059,6 +1065,9 @@ class Lab:
     ) -> TuningSession:
         """Return a consumer that runs beside the notebook, to change its settings and see what that does.
 
+        As the last line of a cell it shows the tuning panel, which has the same in sliders and buttons. Running that
+        cell again ends it, and so does closing this lab.
+
         Parameters
         ----------
         topic, settings, workers, process, start, ordering, worker_kind
@@ -1070,7 +1079,7 @@ class Lab:
         -------
         TuningSession
             Not started: ``session.start()``, or ``session.run(seconds)``; ``.set(workers=8)``, ``.advice``,
-            ``.history``, ``.settings``, ``.stop()``. Closing this lab stops it.
+            ``.compare(a, b)``, ``.history``, ``.settings``, ``.figure``, ``.stop()``.
 
         Raises
         ------
@@ -1083,7 +1092,9 @@ class Lab:
         how = {"workers": workers, "ordering": ordering, "worker_kind": worker_kind}
         bench = self._bench(topic, start, measuring.settings_of(settings), process, **how)
         session = TuningSession(bench, deadline=deadline)
+        shown = session.view = ShownSession(session)
         self.on_close(session.stop)
+        when_run_again(shown.close)
         return session
 
     def _bench(
@@ -1140,7 +1151,8 @@ class Lab:
             message = f"there is no option {name!r}: {did_you_mean(name, known | set(own))}"
             raise TypeError(message)
         given: dict[str, Any] = {**reading}
-        row_options = RowOptions(**{name: given[name] for name in _ROWS if name in given})
+        asked = {name: given[name] for name in _ROWS if name in given}
+        row_options = RowOptions(**asked, registry=self.registry)
         request = Request(start, end, **{name: given[name] for name in _REQUEST if name in given})
         info, plan = self._plan(topic, request, follow=follow)
         options = FetchOptions(
