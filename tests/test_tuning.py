@@ -217,6 +217,7 @@ class TestAdvice:
             ("application", "workers 2 -> 4", measured({"workers": 2}, busy=1.96, **SEPARATE)),
             ("application", "ordering partition -> key", measured({"workers": 4}, busy=3.9, **SEPARATE)),
             ("application", "workers 4 -> 8", measured({"ordering": "unordered"}, busy=3.9, **SEPARATE)),
+            ("application", "ordering key -> unordered", measured({"ordering": "key"}, busy=1.1, **SEPARATE)),
             ("application", None, measured({"worker_kind": "process"}, busy=3.9, **SEPARATE)),
         ],
         ids=itertools.count(),

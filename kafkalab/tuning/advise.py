@@ -254,7 +254,8 @@ def _interpreter(m: Measurement) -> Advice | None:
             f"all threads together used {m.cpu:.2f} cores",
         ),
         _processes(m),
-        "More threads would not help; fewer Python instructions a record would.",
+        "With several workers, that is. " * (m.setup.workers == 1)
+        + "More threads would not help; fewer Python instructions a record would.",
     )
 
 
@@ -324,6 +325,9 @@ def _application(m: Measurement) -> Advice:
     change = Change("workers", setup.workers, more) if more > setup.workers else None
     if change is None and setup.worker_kind == "thread":
         change = Change("ordering", "partition", "key")
+    if setup.ordering == "key" and m.busy_share < _IDLE:
+        spread = "A few keys seem to have most of the records, and each keeps its order."
+        return Advice("application", "the application", evidence, Change("ordering", "key", "unordered"), spread)
     return Advice("application", "the application", evidence, change, "Or make process faster.")
 
 
