@@ -451,6 +451,16 @@ class TestSweepResult:
         assert found.knee is None
         assert "It still rose with 4 workers: try more." in found.explain()
 
+    def test_all_repeats_of_a_grid_count(self) -> None:
+        steady, late = (("workers", 1),), (("workers", 2),)
+        trials = [
+            Trial(cell, turn, 5, (100.0 if cell == steady else 90.0,) * 5) for turn in (0, 1) for cell in (steady, late)
+        ]
+        trials += [Trial(steady, 2, 5, (50.0,) * 5), Trial(late, 2, 5, (99.0,) * 5)]
+        found = SweepResult(measured().setup, {"workers": [1, 2]}, "grid", tuple(trials))
+        assert found.estimates[steady].median == 100
+        assert found.best == {"workers": 1}
+
     def test_one_that_was_dropped_is_not_the_best(self) -> None:
         lucky, steady = (("workers", 1),), (("workers", 2),)
         trials = (Trial(lucky, 0, 1, (900.0,)), Trial(steady, 0, 1, (800.0,)), Trial(steady, 1, 5, (700.0,) * 5))

@@ -21,7 +21,7 @@ from tests.apache.truth import QUICK, SECONDS
 pytestmark = pytest.mark.timeout(120)
 
 _JMX = "com.sun.management.jmxremote"
-_WINDOW_S = 5.0
+_WINDOW_S = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def bytes_out(broker: ApacheKafka, port: int, topic: str) -> Iterator[list[tuple
 
 def watched(bench: Bench) -> tuple[Measurement, float, float]:
     """Measure as `measure` does; return the result, and from when to when on the monotonic clock."""
-    window = Window(_WINDOW_S, 2.0)
+    window = Window(_WINDOW_S, 1.0)
     with Children(bench.jobs(2 * SECONDS)) as children:
         for counts in children.counts(2 * SECONDS):
             if counts is not None and window.add(counts):
