@@ -99,3 +99,13 @@ def test_consumer_group_shows_what_each_setting_changes(executed: Execute) -> No
     assert "first" in shares
     assert "second" in shares
     assert " and " not in shares
+
+
+def test_decode_shows_what_became_of_each_record(executed: Execute) -> None:
+    notebook = executed("07_decode.ipynb")
+    assert "value='avro') gives the same columns" in shown(notebook, "kl.receipt(orders).notes")
+    assert 'orders[1]@49: value: no Avro as schema id 1 has it: field "city"' in printed(notebook, "kl.DecodeError")
+    assert shown(notebook, "kl.receipt(good).notes") == "('skipped 10 rows that are not in their format',)"
+    assert shown(notebook, "len(dear)").startswith("(")
+    assert {"unknown", "594"} <= set(shown(notebook, "value_counts").split())
+    assert shown(notebook, "kl.load(folder.name)") == "True"
