@@ -90,7 +90,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 $(INSTALLED): $(BIN)/python pyproject.toml rust/Cargo.toml rust/Cargo.lock $(shell find rust/src -name '*.rs')
-	$(BIN)/python -m pip install --quiet --editable ".[broker,dask,lab,process]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[broker,dask,lab,process,registry]" --group dev
 	@touch $@
 
 $(BIN)/cargo-fuzz:

@@ -7,7 +7,9 @@ from pyarrow.compute import field
 
 from kafkalab.connect import connect, demo, read_kafka
 from kafkalab.connection import ConnectionConfig, Secret
+from kafkalab.decode.avro import Avro
 from kafkalab.decode.json import Json
+from kafkalab.decode.registry import Registry
 from kafkalab.errors import (
     ArgumentError,
     AuthenticationError,
@@ -28,6 +30,7 @@ from kafkalab.errors import (
     MapError,
     PositionError,
     ReadTimeoutError,
+    RegistryError,
     TlsError,
     UnknownPartitionError,
     UnknownTopicError,
@@ -66,6 +69,7 @@ __all__ = [
     "ArgumentError",
     "AuthenticationError",
     "AuthorizationError",
+    "Avro",
     "BrokerStartError",
     "BrokerUnreachableError",
     "Committed",
@@ -98,6 +102,8 @@ __all__ = [
     "ReadTimeoutError",
     "Receipt",
     "Record",
+    "Registry",
+    "RegistryError",
     "Scan",
     "Secret",
     "Session",

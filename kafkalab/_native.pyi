@@ -1,7 +1,7 @@
 """The native half of kafkalab, written in Rust (``rust/``)."""
 
-from collections.abc import Collection
-from typing import Any, Literal, final
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, Self, final
 
 def version() -> str:
     """Tell the version of the native half, as Cargo spells it.
@@ -214,6 +214,19 @@ def decode_json(
     closed : bool
         Whether only the schema's fields are built.
     """
+
+@final
+class AvroPlan:
+    """How the values of a schema are read, and the columns that they make."""
+
+    def __new__(cls, root: tuple[Any, ...], named: Sequence[tuple[Any, ...]], schema: Any) -> Self:
+        """Take a plan, as tuples that begin with the name of what they are, and the columns' schema."""
+
+def decode_avro(values: Any, plan: AvroPlan, skip: int) -> DecodedValues:
+    """Read a binary array as Avro, without the GIL and without the first bytes of each value."""
+
+def split_framing(values: Any, *, indexes: bool) -> tuple[list[bytes], DecodedValues]:
+    """Return the different fronts of values: a zero, a schema id, Protobuf's indexes; and the number of each row's."""
 
 @final
 class PartitionHead:

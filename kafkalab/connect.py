@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from kafkalab.cluster import Cluster
 from kafkalab.connection import ConnectionConfig
+from kafkalab.decode.registry import Registry
 from kafkalab.errors import ArgumentError, BrokerStartError, KafkalabWarning, UnsupportedError
 from kafkalab.fetch.arrow import ArrowFetcher
 from kafkalab.fetch.coverage import unsupported_option
@@ -43,7 +44,8 @@ def connect(
     bootstrap : str, optional
         ``"host:9092,other:9092"``.
     config : mapping, optional
-        librdkafka options, as confluent-kafka takes them.
+        librdkafka options, as confluent-kafka takes them; those of a schema registry begin with ``schema.registry.``,
+        as ``schema.registry.url``.
     config_file : path, optional
         A ``client.properties`` file, with librdkafka's or Java's names.
     profile : str, optional
@@ -67,9 +69,10 @@ def connect(
         No broker answers, the encryption fails, or the credentials are refused.
     """
     loaded = ConnectionConfig.load(bootstrap, config=config, config_file=config_file, profile=profile)
+    registry = Registry.of(loaded.options)
     cluster = Cluster(loaded, timeout=timeout)
     cluster.connect()
-    lab = Lab(cluster, _fetcher(engine, loaded, cluster))
+    lab = Lab(cluster, _fetcher(engine, loaded, cluster), registry=registry)
     lab.on_close(cluster.close)
     return lab
 

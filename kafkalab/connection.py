@@ -187,7 +187,11 @@ class ConnectionConfig:
     def _client_options(self, left_out: frozenset[str], extra: Mapping[str, Any]) -> dict[str, Any]:
         if ignored := sorted(left_out & self.options.keys()):
             logging.getLogger("kafkalab").debug("a reader goes without these options: %s", ", ".join(ignored))
-        given = {name: _plain(value) for name, value in self.options.items() if name not in left_out}
+        given = {
+            name: _plain(value)
+            for name, value in self.options.items()
+            if name not in left_out and not known.is_of_registry(name)
+        }
         loggers = [source["logger"] for source in (given, extra) if "logger" in source]
         return {
             "client.id": "kafkalab",

@@ -131,6 +131,10 @@ class DecodeError(KafkalabError, ValueError):
     """A key or value that is not in the format that was asked for."""
 
 
+class RegistryError(KafkalabError, ConnectionError):
+    """A schema registry does not answer, or refuses to."""
+
+
 class ReadTimeoutError(KafkalabError, TimeoutError):
     """The cluster did not answer, or a read made no progress, in the time allowed."""
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     import dask.dataframe as dd
 
     from kafkalab.cluster import Metadata
+    from kafkalab.decode.registry import Registry
     from kafkalab.export.formats import Format
     from kafkalab.fetch.base import Fetched, Fetcher
     from kafkalab.frame import DtypeBackend
@@ -115,6 +116,8 @@ class Lab:
         What knows the topics; `kafkalab.connect` gives that of a real cluster.
     fetcher : Fetcher
         The engine.
+    registry : Registry, optional
+        Where schemas are, for formats that were not given a registry.
 
     Examples
     --------
@@ -128,9 +131,10 @@ class Lab:
     1       1       7
     """
 
-    def __init__(self, metadata: Metadata, fetcher: Fetcher) -> None:
+    def __init__(self, metadata: Metadata, fetcher: Fetcher, *, registry: Registry | None = None) -> None:
         self.metadata = metadata
         self.fetcher = fetcher
+        self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
         self._tails: weakref.WeakSet[Tail] = weakref.WeakSet()
@@ -1151,7 +1155,8 @@ class Lab:
             message = f"there is no option {name!r}: {did_you_mean(name, known | set(own))}"
             raise TypeError(message)
         given: dict[str, Any] = {**reading}
-        row_options = RowOptions(**{name: given[name] for name in _ROWS if name in given})
+        asked = {name: given[name] for name in _ROWS if name in given}
+        row_options = RowOptions(**asked, registry=self.registry)
         request = Request(start, end, **{name: given[name] for name in _REQUEST if name in given})
         info, plan = self._plan(topic, request, follow=follow)
         options = FetchOptions(

@@ -4,7 +4,8 @@ import ctypes
 import difflib
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from confluent_kafka import cimpl
 
@@ -58,10 +59,11 @@ UNSAFE = frozenset(
 """What commits, creates or writes, or belongs to a client that does; an existing client's settings may hold it."""
 
 _SECRET_NAME = re.compile(
-    r"passw(or)?d|passphrase|secret|jaas|key\.pem|ssl_key|keystore\.key|oauthbearer\.config|credential"
+    r"passw(or)?d|passphrase|secret|jaas|key\.pem|ssl_key|keystore\.key|oauthbearer\.config|credential|user\.info|auth\.token"
 )
 _SECRET_VALUE = re.compile(r"(^|//|,)[^/@\s]+:[^/@\s]+@")
 _UNKNOWN = -2
+_OF_REGISTRY = re.compile(r"schema\.registry\.(.+)|((?:basic|bearer)\.auth\..+)")
 
 # librdkafka lists only the options that have a value; these have none at first.
 _WITHOUT_DEFAULT = (
@@ -94,6 +96,23 @@ def is_secret(name: str, value: str) -> bool:
     (True, False)
     """
     return bool(_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
+
+
+def is_of_registry(name: str) -> bool:
+    """Tell whether an option is a schema registry's, which no Kafka client knows.
+
+    Examples
+    --------
+    >>> is_of_registry("schema.registry.url"), is_of_registry("basic.auth.user.info"), is_of_registry("client.id")
+    (True, True, False)
+    """
+    return bool(_OF_REGISTRY.fullmatch(name))
+
+
+def of_registry(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a schema registry, by the names that its client has."""
+    matches = ((_OF_REGISTRY.fullmatch(name), value) for name, value in options.items())
+    return {match[1] or match[2]: value for match, value in matches if match}
 
 
 def exists(name: str) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kafkalab.decode.base import Decoded, Decoder, Format
+    from kafkalab.decode.registry import Registry
     from kafkalab.fetch.base import Fetched
     from kafkalab.plan import TimeWindow
 
@@ -62,6 +63,8 @@ class RowOptions:
     errors : {"raise", "column", "skip"}
         What becomes of a key or value that is not in its format: an error that names its offset; null, with the reason
         in ``_error`` and the bytes in ``_raw``; or no row, counted in the receipt.
+    registry : Registry, optional
+        Where formats that were not given one find schemas.
 
     Raises
     ------
@@ -75,6 +78,7 @@ class RowOptions:
     columns: Sequence[str] | None = None
     where: pc.Expression | None = None
     errors: OnError = "raise"
+    registry: Registry | None = None
 
     def __post_init__(self) -> None:
         formats.check(self.key, auto=True)
@@ -85,6 +89,8 @@ class RowOptions:
         if self.where is not None and not isinstance(self.where, pc.Expression):
             message = f"where is a pyarrow expression such as kl.field('partition') == 3, not {self.where!r}"
             raise ArgumentError(message)
+        for source in _SOURCES:
+            self.format(source)
         if isinstance(self.columns, str):
             message = f"columns is a list of names: give [{self.columns!r}]"
             raise ArgumentError(message)
@@ -95,7 +101,7 @@ class RowOptions:
     def format(self, source: str) -> Format:
         """Return the format of a source; of one that is found by looking, that of text."""
         asked = getattr(self, source)
-        return formats.get("text" if asked == formats.AUTO else asked)
+        return formats.get("text" if self.is_auto(source) else asked, self.registry)
 
     @property
     def has_fields(self) -> bool:
@@ -253,13 +259,15 @@ class RowShaper:
             yield f"formats found: read({topic!r}, {found}) gives the same columns"
 
     def _format(self, source: str) -> Format:
-        return formats.get(self.found[source]) if source in self.found else self.options.format(source)
+        if source in self.found:
+            return formats.get(self.found[source], self.options.registry)
+        return self.options.format(source)
 
     def _decoder(self, source: str, values: pa.Array) -> Decoder:
         if self.options.is_auto(source) and source not in self.found:
             if values.null_count == len(values):
                 return self._format(source).decoder()
-            self.found[source] = formats.detect(values)
+            self.found[source] = formats.detect(values, self.options.registry)
         if source not in self._decoders:
             self._decoders[source] = self._format(source).decoder(self.options.wanted(source, self._used))
         return self._decoders[source]

@@ -108,7 +108,7 @@ def checked(layer: dict[str, Setting]) -> dict[str, Setting]:
 
 
 def _is_option(name: str, setting: Setting) -> bool:
-    if not options.exists(name):
+    if not options.exists(name) and not options.is_of_registry(name):
         like = options.closest(name, (*RENAMED, *TRANSLATED))
         if not like and setting.origin.startswith(_PREFIX):
             return False  # the variable may be for something else
@@ -119,6 +119,8 @@ def _is_option(name: str, setting: Setting) -> bool:
             raise ConfigError(f"{setting.origin}: {name} has to be text, a number or a bool")
     elif _NO_TEXT.search(setting.text):
         raise ConfigError(f"{setting.origin}: {name} holds bytes that are no text")
+    elif options.is_of_registry(name):
+        pass  # what its client takes is known where that is made
     elif wrong := options.complaint(name, setting.text.strip()):
         raise ConfigError(f"{setting.origin}: {wrong}")
     elif name.startswith("ssl.") and name.endswith((".ca.location", "certificate.location", "key.location")):

@@ -8,6 +8,9 @@ from confluent_kafka import KafkaError, KafkaException
 
 from kafkalab import errors
 
+# It says that it is in a module "cimpl", which none can import; and errors travel with their causes where Dask is.
+KafkaException.__module__ = "confluent_kafka"
+
 _PREFIX = re.compile(r"Failed to create \w+( client)?: |Broker: |Local: ")
 _MEANING: dict[int, tuple[type[errors.KafkalabError], str]] = {
     KafkaError._TRANSPORT: (errors.BrokerUnreachableError, "check the bootstrap servers and the network"),

@@ -2,11 +2,14 @@ import inspect
 import pickle
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from tblib import pickling_support
 
-from kafkalab import errors
+from kafkalab import _native, errors
 from kafkalab.errors import KafkalabError, KafkalabWarning, MapError, UnknownTopicError, did_you_mean
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, KafkalabError)]
+NATIVE = [kind for _, kind in inspect.getmembers(_native, inspect.isclass) if issubclass(kind, Exception)]
 BUILT_IN = {
     "ArgumentError": ValueError,
     "AuthenticationError": PermissionError,
@@ -45,6 +48,20 @@ def test_each_error_comes_home_from_a_worker_as_it_was(kind: type[KafkalabError]
     assert str(home) == str(error) == "orders[3]@42: what was wrong"
     assert (home.topic, home.partition, home.offset) == ("orders", 3, 42)
     assert home.__notes__ == ["seen by a person"]
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [KafkaException(KafkaError(KafkaError._TIMED_OUT, "too late")), *(kind("a bit") for kind in NATIVE)],
+    ids=lambda cause: type(cause).__name__,
+)
+def test_an_error_comes_home_with_its_cause_from_where_that_is_taken_along(cause: Exception) -> None:
+    error = KafkalabError("what was wrong", topic="orders")
+    error.__cause__ = cause
+    pickling_support.install(error, cause)  # as Dask does
+    home = pickle.loads(pickle.dumps(error))  # noqa: S301 - made one line above
+    assert (type(home), str(home)) == (KafkalabError, "orders: what was wrong")
+    assert (type(home.__cause__), repr(home.__cause__)) == (type(cause), repr(cause))
 
 
 def test_the_results_of_a_failed_map_come_home_too() -> None:

@@ -137,8 +137,8 @@ def _reading(*, key: bool = True) -> argparse.ArgumentParser:
     group = parent.add_argument_group("reading")
     group.add_argument("--partitions", type=_numbers, metavar="N,N", help="which to read (all)")
     if key:
-        group.add_argument("--key", metavar="FORMAT", help="bytes, text, json or auto")
-    group.add_argument("--value", metavar="FORMAT", help="bytes, text, json or auto")
+        group.add_argument("--key", metavar="FORMAT", help="bytes, text, json, avro, auto and so on")
+    group.add_argument("--value", metavar="FORMAT", help="bytes, text, json, avro, auto and so on")
     group.add_argument("--headers", action="store_true", default=None, help="show headers")
     group.add_argument("--columns", type=lambda text: text.split(","), metavar="A,B", help="those to keep")
     group.add_argument("--errors", choices=("raise", "column", "skip"), help="records that are not in their format")

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kafkalab.decode import json, numbers, text
+from kafkalab.decode.avro import Avro
 from kafkalab.decode.base import Decoded
+from kafkalab.decode.framing import fronts_of
 from kafkalab.errors import ArgumentError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from kafkalab.decode.base import Decoder, Format, Known
+    from kafkalab.decode.registry import Registry
 
 AUTO = "auto"
 _LOOKED_AT = 200
@@ -66,8 +69,13 @@ _NAMED: dict[str, Callable[[], Format]] = {
     "text": text.Text,
     "str": text.Text,
     "json": json.Json,
+    "avro": Avro,
     "uuid": numbers.uuid,
 }
+
+
+_OF_REGISTRIES = (Avro,)
+_OF_KINDS = {"AVRO": "avro"}
 
 
 def names(*, auto: bool = False) -> list[str]:
@@ -75,19 +83,21 @@ def names(*, auto: bool = False) -> list[str]:
     return [*_NAMED, *_NUMBERS, *([AUTO] if auto else [])]
 
 
-def get(given: Any) -> Format:
+def get(given: Any, registry: Registry | None = None) -> Format:
     """Return the format that a name stands for, that a function is, or that was given itself.
 
     Raises
     ------
     ArgumentError
-        There is no such format.
+        There is no such format, or it needs a registry and there is none.
     """
     check(given)
-    if not isinstance(given, str):
-        own: Format = Own(given) if callable(given) and not hasattr(given, "decoder") else given
-        return own
-    return numbers.number(given) if given in _NUMBERS else _NAMED[given]()
+    if isinstance(given, str):
+        made = numbers.number(given) if given in _NUMBERS else _NAMED[given]()
+    else:
+        made = Own(given) if callable(given) and not hasattr(given, "decoder") else given
+    found: Format = made.bound(registry) if isinstance(made, _OF_REGISTRIES) else made
+    return found
 
 
 def check(given: Any, *, auto: bool = False) -> None:
@@ -100,8 +110,10 @@ def check(given: Any, *, auto: bool = False) -> None:
         raise ArgumentError(message)
 
 
-def detect(values: pa.Array) -> str:
+def detect(values: pa.Array, registry: Registry | None = None) -> str:
     r"""Return the format that shows values best: JSON where all are objects, else text where all are, else bytes.
+
+    Before these comes what the registry says of values that all begin with the id of a schema.
 
     Examples
     --------
@@ -112,7 +124,17 @@ def detect(values: pa.Array) -> str:
     present = values.drop_null().slice(0, _LOOKED_AT)
     if not len(present):
         return "bytes"
+    if registry is not None and (framed := _framed(present, registry)):
+        return framed
     fields = json.decode(present)
     if not fields.errors and fields.columns and all(name is not None for name, _, _ in fields):
         return "json"
     return "bytes" if text.decode(present).errors else "text"
+
+
+def _framed(values: pa.Array, registry: Registry) -> str | None:
+    """Return the format that the registry has for the schema of the first value, if all begin with the id of one."""
+    fronts, errors = fronts_of(values)
+    schema_id = int.from_bytes(fronts[0][1:], "big") if fronts and not errors else 0
+    found = registry.schema(schema_id) if schema_id else None
+    return None if found is None else _OF_KINDS.get(found.kind)

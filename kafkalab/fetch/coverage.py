@@ -195,7 +195,7 @@ def unsupported_option(config: ConnectionConfig) -> str | None:
     'client.rack'
     """
     for name in sorted(config.options.keys() - HONOURED - WITHOUT_EFFECT):
-        if config.get(name) != "" and _counts(config, name):
+        if config.get(name) != "" and not options.is_of_registry(name) and _counts(config, name):
             return name
     login = _unsupported_login(config) if config.security_protocol.startswith("SASL") else None
     return login or (_unsupported_tls(config) if config.security_protocol.endswith("SSL") else None)

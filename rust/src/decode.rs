@@ -1,16 +1,19 @@
 //! Arrays of bytes from Python, decoded into columns without the GIL.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, StructArray};
-use arrow_schema::ArrowError;
+use arrow_array::{Array, BinaryArray, Int32Array, StructArray};
+use arrow_schema::{ArrowError, DataType, Field, Fields};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyCapsule;
+use pyo3::types::{PyBytes, PyCapsule};
 
 use crate::arrow::{capsules, import_array, import_schema};
-use crate::json;
+use crate::plan::avro_node;
+use crate::typed::Column;
+use crate::{avro, framing, json};
 
 /// The columns of decoded values.
 #[pyclass(frozen, module = "kafkalab._native")]
@@ -60,9 +63,7 @@ pub fn decode_json(
         flatten,
         closed,
     };
-    let values = values
-        .as_binary_opt::<i32>()
-        .ok_or_else(|| PyTypeError::new_err("values are a binary array"))?;
+    let values = binary(&*values)?;
     py.detach(|| {
         let decoded = json::decode(values, &schema, &options)?;
         let rows = values.len();
@@ -71,7 +72,103 @@ pub fn decode_json(
     .map_err(|error: ArrowError| PyValueError::new_err(error.to_string()))
 }
 
+/// How a schema's values are read, and the columns that they make.
+#[pyclass(frozen, module = "kafkalab._native")]
+#[derive(Debug)]
+pub struct AvroPlan {
+    plan: avro::Plan,
+    kind: DataType,
+}
+
+#[pymethods]
+impl AvroPlan {
+    #[new]
+    fn new(
+        root: &Bound<'_, PyAny>,
+        named: &Bound<'_, PyAny>,
+        schema: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let fields = import_schema(schema)?.fields;
+        let named: Vec<Bound<'_, PyAny>> = named.extract()?;
+        let named = named.iter().map(avro_node).collect::<PyResult<_>>()?;
+        let root = avro_node(root)?;
+        Ok(Self {
+            plan: avro::Plan { root, named },
+            kind: DataType::Struct(fields),
+        })
+    }
+}
+
+/// Read Avro values as columns, without the bytes in front of each.
+#[pyfunction]
+pub fn decode_avro(
+    py: Python<'_>,
+    values: &Bound<'_, PyAny>,
+    plan: &Bound<'_, AvroPlan>,
+    skip: usize,
+) -> PyResult<DecodedValues> {
+    let values = import_array(values)?;
+    let values = binary(&*values)?;
+    let plan = plan.get();
+    py.detach(|| {
+        let mut column = Column::new(&plan.kind)
+            .ok_or_else(|| ArrowError::SchemaError(format!("Avro has no {}", plan.kind)))?;
+        let errors = avro::decode(values, skip, &plan.plan, &mut column);
+        DecodedValues::of_column(column, values.len(), errors)
+    })
+    .map_err(|error: ArrowError| PyValueError::new_err(error.to_string()))
+}
+
+type Fronts<'py> = Vec<Bound<'py, PyBytes>>;
+
+/// Tell the fronts that a registry's clients put before values, and which row has which.
+#[pyfunction]
+#[pyo3(signature = (values, *, indexes))]
+pub fn split_framing<'py>(
+    py: Python<'py>,
+    values: &Bound<'py, PyAny>,
+    indexes: bool,
+) -> PyResult<(Fronts<'py>, DecodedValues)> {
+    let values = import_array(values)?;
+    let values = binary(&*values)?;
+    let framed = py.detach(|| framing::split(values, indexes));
+    let fronts = framed
+        .fronts
+        .iter()
+        .map(|front| PyBytes::new(py, front))
+        .collect();
+    let fields: Fields = vec![Field::new("front", DataType::Int32, true)].into();
+    let rows = DecodedValues {
+        columns: StructArray::new(fields, vec![Arc::new(Int32Array::from(framed.rows))], None),
+        has_whole: false,
+        errors: framed.errors,
+        left_out: Vec::new(),
+    };
+    Ok((fronts, rows))
+}
+
+fn binary(values: &dyn Array) -> PyResult<&BinaryArray> {
+    let binary = values.as_binary_opt::<i32>();
+    binary.ok_or_else(|| PyTypeError::new_err("values are a binary array"))
+}
+
 impl DecodedValues {
+    /// Take the columns of records; a row without one is null in each.
+    fn of_column(
+        column: Column,
+        rows: usize,
+        errors: Vec<(usize, String)>,
+    ) -> Result<Self, ArrowError> {
+        let (fields, arrays, _) = column.finish(rows)?.as_struct().clone().into_parts();
+        let columns = StructArray::try_new_with_length(fields, arrays, None, rows)?;
+        Ok(Self {
+            columns,
+            has_whole: false,
+            errors,
+            left_out: Vec::new(),
+        })
+    }
+
     fn try_from_json(decoded: json::Decoded, rows: usize) -> Result<Self, ArrowError> {
         let has_whole = decoded.whole.is_some();
         let (fields, arrays): (Vec<_>, Vec<_>) =

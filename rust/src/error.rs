@@ -11,43 +11,43 @@ use pyo3::prelude::*;
 pub use crate::fault::{BatchError, Fault, Malformed};
 
 create_exception!(
-    _native,
+    kafkalab._native,
     NativeError,
     PyException,
     "The root of what the native half raises on purpose."
 );
 create_exception!(
-    _native,
+    kafkalab._native,
     MalformedResponseError,
     NativeError,
     "A response is not what its version says."
 );
 create_exception!(
-    _native,
+    kafkalab._native,
     CorruptBatchError,
     NativeError,
     "A record batch is damaged."
 );
 create_exception!(
-    _native,
+    kafkalab._native,
     UnsupportedMagicError,
     NativeError,
     "A record batch has a format older than v2."
 );
 create_exception!(
-    _native,
+    kafkalab._native,
     BatchTooLargeError,
     NativeError,
     "A record batch is larger than the limit allows."
 );
 create_exception!(
-    _native,
+    kafkalab._native,
     TlsError,
     NativeError,
     "The encrypted connection failed."
 );
 create_exception!(
-    _native,
+    kafkalab._native,
     StoppedError,
     NativeError,
     "The stop flag was set while waiting."

@@ -1,6 +1,7 @@
 //! The native half of kafkalab. This file only registers what Python sees.
 
 mod arrow;
+mod avro;
 mod batch;
 mod build_info;
 mod columns;
@@ -10,11 +11,13 @@ mod decode;
 mod error;
 mod fault;
 mod fetch;
+mod framing;
 mod isolation;
 mod json;
 mod json_column;
 mod json_cursor;
 mod json_fields;
+mod plan;
 mod reader;
 mod response;
 #[cfg(test)]
@@ -25,6 +28,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod typed;
 mod wire;
 mod workspace;
 
@@ -36,7 +40,7 @@ mod _native {
     #[pymodule_export]
     use crate::connection::{Connection, StopFlag, TlsOptions};
     #[pymodule_export]
-    use crate::decode::{DecodedValues, decode_json};
+    use crate::decode::{AvroPlan, DecodedValues, decode_avro, decode_json, split_framing};
     #[pymodule_export]
     use crate::error::{
         BatchTooLargeError, CorruptBatchError, MalformedResponseError, NativeError, StoppedError,

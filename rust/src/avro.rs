@@ -1,0 +1,511 @@
+//! Avro's binary form to columns, as a plan says: made of the schema that wrote it and the one that reads it.
+
+use std::borrow::Cow;
+
+use arrow_array::BinaryArray;
+use arrow_buffer::i256;
+
+use crate::typed::{Column, Values};
+
+/// Items that take no bytes, such as nulls, which the arrays of one step may have: a few bytes could claim any number.
+const MOST_FREE: usize = 1 << 20;
+/// How deep a value that is passed over may be nested, where its schema holds itself.
+const DEEPEST: usize = 200;
+
+/// How to read one value, and what to make of it.
+#[derive(Clone, Debug)]
+pub enum Node {
+    Null,
+    Boolean,
+    Int,
+    Long,
+    Float,
+    Double,
+    /// Bytes, or UTF-8, with their length in front.
+    Bytes,
+    Fixed(usize),
+    /// A UUID's sixteen bytes, as text.
+    Uuid,
+    /// Months, days and milliseconds.
+    Duration,
+    /// An unscaled number: so many bytes, or as many as are said in front.
+    Decimal(Option<usize>),
+    /// The names by number; an empty one has no place in the column.
+    Enum(Vec<Option<Box<[u8]>>>),
+    Array(Box<Node>),
+    Map(Box<Node>),
+    Record(Record),
+    Union(Vec<Node>),
+    /// A value that goes into one of the columns of a struct, while the others stay null.
+    Member(usize, Box<Node>),
+    /// A value that nobody asked for, where a row has to be.
+    Passed(Box<Node>),
+    /// A value that has no place in the column, and why.
+    Misfit(String),
+    /// One of the plan's named schemas, to be passed over.
+    Named(usize),
+}
+
+/// The fields in the order in which they were written, and where they go; and those that were not, with their bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    pub fields: Vec<Field>,
+    pub defaults: Vec<(usize, Node, Box<[u8]>)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub name: String,
+    pub node: Node,
+    /// Its number among the columns; none where nobody asked for it.
+    pub column: Option<usize>,
+}
+
+/// Why a row cannot be read.
+#[derive(Debug)]
+pub struct Bad {
+    what: Cow<'static, str>,
+    path: String,
+}
+
+impl Bad {
+    fn within(mut self, name: &str) -> Self {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        self.path = format!("{name}{dot}{}", self.path);
+        self
+    }
+}
+
+impl From<&'static str> for Bad {
+    fn from(what: &'static str) -> Self {
+        Self {
+            what: what.into(),
+            path: String::new(),
+        }
+    }
+}
+
+impl From<String> for Bad {
+    fn from(what: String) -> Self {
+        Self {
+            what: what.into(),
+            path: String::new(),
+        }
+    }
+}
+
+/// How a topic's values are read: into one column, which is a struct where they are records.
+#[derive(Debug)]
+pub struct Plan {
+    pub root: Node,
+    pub named: Vec<Node>,
+}
+
+/// Append every value to a column, without the bytes in front of each, and return what is wrong with which row.
+pub fn decode(
+    values: &BinaryArray,
+    skip: usize,
+    plan: &Plan,
+    column: &mut Column,
+) -> Vec<(usize, String)> {
+    let mut errors = Vec::new();
+    let mut free = MOST_FREE;
+    for (row, value) in values.iter().enumerate() {
+        let Some(value) = value else {
+            column.push_null();
+            continue;
+        };
+        let mut input = Input {
+            bytes: value,
+            at: skip.min(value.len()),
+            free,
+            named: &plan.named,
+            depth: 0,
+        };
+        let read = input.read(&plan.root, column);
+        free = input.free;
+        let left = value.len() - input.at;
+        let read = match read {
+            Ok(()) if left > 0 => Err(format!("{left} bytes too many").into()),
+            read => read,
+        };
+        if let Err(Bad { what, path }) = read {
+            let place = if path.is_empty() {
+                String::new()
+            } else {
+                format!("field {path:?}: ")
+            };
+            errors.push((row, format!("{place}{what}, at byte {}", input.at)));
+            column.resize(row);
+            column.push_null();
+        }
+    }
+    errors
+}
+
+struct Input<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    free: usize,
+    named: &'a [Node],
+    depth: usize,
+}
+
+impl<'a> Input<'a> {
+    /// Read a value and append it.
+    fn read(&mut self, node: &Node, column: &mut Column) -> Result<(), Bad> {
+        match node {
+            Node::Null => {
+                column.push_null();
+                return Ok(());
+            }
+            Node::Union(branches) => {
+                let branch = self.branch(branches)?;
+                return self.read(branch, column);
+            }
+            Node::Passed(node) => {
+                self.skip(node)?;
+                column.push_null();
+                return Ok(());
+            }
+            Node::Misfit(why) => return Err(why.clone().into()),
+            _ => {}
+        }
+        match (node, &mut column.values) {
+            (Node::Boolean, Values::Bool(bits)) => bits.append(self.boolean()?),
+            (Node::Int, Values::I32(values)) => values.push(self.int()?),
+            (Node::Int, Values::I64(values)) => values.push(self.int()?.into()),
+            (Node::Int, Values::F32(values)) => values.push(nearest_f32(self.int()?.into())),
+            (Node::Int, Values::F64(values)) => values.push(self.int()?.into()),
+            (Node::Long, Values::I64(values)) => values.push(self.long()?),
+            (Node::Long, Values::F32(values)) => values.push(nearest_f32(self.long()?)),
+            (Node::Long, Values::F64(values)) => values.push(nearest(self.long()?)),
+            (Node::Float, Values::F32(values)) => values.push(f32::from_le_bytes(self.some()?)),
+            (Node::Float, Values::F64(values)) => {
+                values.push(f32::from_le_bytes(self.some()?).into());
+            }
+            (Node::Double, Values::F64(values)) => values.push(f64::from_le_bytes(self.some()?)),
+            (Node::Bytes, Values::Text(texts)) => {
+                let value = self.sized()?;
+                if std::str::from_utf8(value).is_err() {
+                    self.at -= value.len();
+                    return Err("text that is no UTF-8".into());
+                }
+                texts.push(value)?;
+            }
+            (Node::Bytes, Values::Binary(values)) => values.push(self.sized()?)?,
+            (Node::Fixed(size), Values::Fixed(_, data)) => {
+                data.extend_from_slice(self.take(*size)?);
+            }
+            (Node::Fixed(size), Values::Binary(values)) => values.push(self.take(*size)?)?,
+            (Node::Uuid, Values::Text(texts)) => texts.push(&uuid(self.some()?))?,
+            (Node::Decimal(size), Values::I128(values, digits)) => {
+                let number = self.unscaled(*size)?;
+                let most = 10_i128.pow((*digits).into());
+                let fits = number
+                    .to_i128()
+                    .filter(|number| (-most < *number) && *number < most);
+                values.push(fits.ok_or_else(|| too_long(*digits))?);
+            }
+            (Node::Decimal(size), Values::I256(values, digits)) => {
+                let number = self.unscaled(*size)?;
+                let most = i256::from(10).wrapping_pow((*digits).into());
+                if number >= most || number <= -most {
+                    return Err(too_long(*digits).into());
+                }
+                values.push(number);
+            }
+            (Node::Enum(names), Values::Text(texts)) => texts.push(self.name(names)?)?,
+            (Node::Duration, Values::Struct(parts)) => {
+                for part in parts {
+                    let Values::U32(values) = &mut part.values else {
+                        return Err(FOREIGN.into());
+                    };
+                    values.push(u32::from_le_bytes(self.some()?));
+                    part.took();
+                }
+            }
+            (Node::Array(item), Values::List(ends, items)) => {
+                self.blocks(|input| input.read(item, items))?;
+                ends.push(crate::typed::end(items.len()));
+            }
+            (Node::Map(value), Values::List(ends, entries)) => {
+                self.blocks(|input| input.entry(value, entries))?;
+                ends.push(crate::typed::end(entries.len()));
+            }
+            (Node::Record(record), Values::Struct(columns)) => self.record(record, columns)?,
+            (Node::Member(number, node), Values::Struct(columns)) => {
+                let member = columns.get_mut(*number).ok_or(FOREIGN)?;
+                self.read(node, member)?;
+                let length = column.len() + 1;
+                let Values::Struct(columns) = &mut column.values else {
+                    return Err(FOREIGN.into());
+                };
+                for other in columns {
+                    if other.len() < length {
+                        other.push_null();
+                    }
+                }
+            }
+            _ => return Err(FOREIGN.into()),
+        }
+        column.took();
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record, columns: &mut [Column]) -> Result<(), Bad> {
+        for field in &record.fields {
+            let read = match field.column.and_then(|number| columns.get_mut(number)) {
+                Some(column) => self.read(&field.node, column),
+                None => self.skip(&field.node),
+            };
+            read.map_err(|bad| bad.within(&field.name))?;
+        }
+        for (number, node, bytes) in &record.defaults {
+            let mut input = Input {
+                bytes,
+                at: 0,
+                ..*self
+            };
+            let column = columns.get_mut(*number).ok_or(FOREIGN)?;
+            input.read(node, column)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, value: &Node, entries: &mut Column) -> Result<(), Bad> {
+        let Values::Struct(columns) = &mut entries.values else {
+            return Err(FOREIGN.into());
+        };
+        let [keys, values] = &mut columns[..] else {
+            return Err(FOREIGN.into());
+        };
+        self.read(&Node::Bytes, keys)?;
+        self.read(value, values)?;
+        entries.took();
+        Ok(())
+    }
+
+    /// Go over a value.
+    fn skip(&mut self, node: &Node) -> Result<(), Bad> {
+        match node {
+            Node::Null => {}
+            Node::Boolean => drop(self.boolean()?),
+            Node::Int => drop(self.int()?),
+            Node::Long => drop(self.long()?),
+            Node::Float => drop(self.take(4)?),
+            Node::Double => drop(self.take(8)?),
+            Node::Duration => drop(self.take(12)?),
+            Node::Uuid => drop(self.take(16)?),
+            Node::Bytes | Node::Decimal(None) => drop(self.sized()?),
+            Node::Fixed(size) | Node::Decimal(Some(size)) => drop(self.take(*size)?),
+            Node::Enum(names) => drop(self.name(names)?),
+            Node::Array(item) => self.blocks(|input| input.skip(item))?,
+            Node::Map(value) => self.blocks(|input| {
+                input.sized()?;
+                input.skip(value)
+            })?,
+            Node::Record(record) => {
+                for field in &record.fields {
+                    self.skip(&field.node)
+                        .map_err(|bad| bad.within(&field.name))?;
+                }
+            }
+            Node::Union(branches) => {
+                let branch = self.branch(branches)?;
+                self.skip(branch)?;
+            }
+            Node::Member(_, node) | Node::Passed(node) => self.skip(node)?,
+            Node::Misfit(why) => return Err(why.clone().into()),
+            Node::Named(number) => {
+                if self.depth == DEEPEST {
+                    return Err("nested deeper than 200 levels".into());
+                }
+                self.depth += 1;
+                self.skip(self.named.get(*number).ok_or(FOREIGN)?)?;
+                self.depth -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Read the blocks of an array or a map.
+    fn blocks(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), Bad>) -> Result<(), Bad> {
+        loop {
+            let count = self.long()?;
+            if count == 0 {
+                return Ok(());
+            }
+            if count < 0 {
+                self.long()?; // the bytes of the block
+            }
+            for _ in 0..count.unsigned_abs() {
+                let start = self.at;
+                item(self)?;
+                if self.at == start {
+                    self.free = self
+                        .free
+                        .checked_sub(1)
+                        .ok_or("a million items that take no bytes")?;
+                }
+            }
+        }
+    }
+
+    fn branch<'n>(&mut self, branches: &'n [Node]) -> Result<&'n Node, Bad> {
+        let start = self.at;
+        let number = self.long()?;
+        let found = usize::try_from(number).ok().and_then(|n| branches.get(n));
+        found.ok_or_else(|| {
+            self.at = start;
+            format!("there is no branch {number} of {}", branches.len()).into()
+        })
+    }
+
+    fn name<'n>(&mut self, names: &'n [Option<Box<[u8]>>]) -> Result<&'n [u8], Bad> {
+        let start = self.at;
+        let number = self.int()?;
+        match usize::try_from(number).ok().and_then(|n| names.get(n)) {
+            Some(Some(name)) => Ok(name),
+            Some(None) => Err("a symbol that the reader's schema has not".into()),
+            None => {
+                self.at = start;
+                Err(format!("there is no symbol {number} of {}", names.len()).into())
+            }
+        }
+    }
+
+    fn boolean(&mut self) -> Result<bool, Bad> {
+        match self.some::<1>()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => {
+                self.at -= 1;
+                Err("a boolean that is neither 0 nor 1".into())
+            }
+        }
+    }
+
+    #[inline]
+    fn int(&mut self) -> Result<i32, Bad> {
+        let value = self.long()?;
+        i32::try_from(value).map_err(|_| "an int of more than 32 bits".into())
+    }
+
+    #[inline]
+    fn long(&mut self) -> Result<i64, Bad> {
+        let value = match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                u64::from(*byte)
+            }
+            _ => self.long_varint()?,
+        };
+        #[expect(clippy::cast_possible_wrap, reason = "this is how the sign is laid")]
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Bad> {
+        let mut value = 0;
+        let rest = &self.bytes[self.at..];
+        for (number, byte) in rest.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f) << (7 * number);
+            if *byte < 0x80 {
+                if number == 9 && *byte > 1 {
+                    break;
+                }
+                self.at += number + 1;
+                return Ok(value);
+            }
+        }
+        Err(if rest.len() < 10 {
+            CUT
+        } else {
+            "a number of more than 64 bits"
+        }
+        .into())
+    }
+
+    #[inline]
+    fn sized(&mut self) -> Result<&'a [u8], Bad> {
+        let start = self.at;
+        let length = self.long()?;
+        let Ok(length) = usize::try_from(length) else {
+            self.at = start;
+            return Err("a length below zero".into());
+        };
+        self.take(length)
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Bad> {
+        let rest = &self.bytes[self.at..];
+        let taken = rest.get(..length).ok_or(CUT)?;
+        self.at += length;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn some<const N: usize>(&mut self) -> Result<[u8; N], Bad> {
+        let taken = self.bytes[self.at..].first_chunk::<N>().ok_or(CUT)?;
+        self.at += N;
+        Ok(*taken)
+    }
+
+    fn unscaled(&mut self, size: Option<usize>) -> Result<i256, Bad> {
+        let bytes = match size {
+            Some(size) => self.take(size)?,
+            None => self.sized()?,
+        };
+        let negative = bytes.first().is_some_and(|first| *first >= 0x80);
+        let sign = if negative { 0xff } else { 0 };
+        let extra = bytes.len().saturating_sub(32);
+        let (high, low) = bytes.split_at(extra);
+        let kept = low.first().is_none_or(|first| (first ^ sign) < 0x80);
+        if !kept || high.iter().any(|byte| *byte != sign) {
+            return Err("a decimal of more than 32 bytes".into());
+        }
+        let mut whole = [sign; 32];
+        whole[32 - low.len()..].copy_from_slice(low);
+        Ok(i256::from_be_bytes(whole))
+    }
+}
+
+const CUT: &str = "it ends too early";
+/// A plan that does not fit its columns: a fault of the program, told as that of the row.
+const FOREIGN: &str = "the plan does not fit the columns";
+
+fn too_long(digits: u8) -> String {
+    format!("a decimal of more than {digits} digits")
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "asked for by the reader's schema"
+)]
+fn nearest(value: i64) -> f64 {
+    value as f64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "asked for by the reader's schema"
+)]
+fn nearest_f32(value: i64) -> f32 {
+    value as f32
+}
+
+fn uuid(bytes: [u8; 16]) -> [u8; 36] {
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (number, byte) in bytes.iter().enumerate() {
+        if matches!(number, 4 | 6 | 8 | 10) {
+            at += 1;
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text[at] = b"0123456789abcdef"[usize::from(digit)];
+            at += 1;
+        }
+    }
+    text
+}

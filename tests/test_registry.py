@@ -1,0 +1,245 @@
+import json
+import pickle
+import ssl
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import trustme
+
+import kafkalab as kl
+from kafkalab.brokers.registry import SchemaRegistry, basic
+from kafkalab.connection import ConnectionConfig
+from kafkalab.decode.framing import Framed
+from kafkalab.fetch.coverage import unsupported_option
+
+ORDER = json.dumps(
+    {
+        "type": "record",
+        "name": "Order",
+        "fields": [{"name": "id", "type": "long"}, {"name": "city", "type": "string"}],
+    }
+)
+LATER = json.dumps(
+    {
+        "type": "record",
+        "name": "Order",
+        "fields": [{"name": "id", "type": "long"}, {"name": "amount", "type": "double"}],
+    }
+)
+NO_FRONT = (
+    "no schema id: the value begins with the byte 0x01, not with 0 and four bytes (an id in a header is not looked at)"
+)
+BERN = b"\x02\x08Bern"
+
+
+def framed(schema_id: int, value: bytes) -> bytes:
+    return struct.pack(">BI", 0, schema_id) + value
+
+
+@pytest.fixture
+def registry() -> Iterator[SchemaRegistry]:
+    with SchemaRegistry() as registry:
+        registry.register("orders-value", ORDER)
+        registry.register("orders-value", LATER)
+        yield registry
+
+
+def lab_of(*values: bytes | None, registry: str | None) -> kl.Lab:
+    cluster = kl.MemoryCluster({"orders": 1})
+    cluster.append("orders", *values)
+    return kl.Lab(cluster, cluster, registry=None if registry is None else kl.Registry(registry))
+
+
+def test_mixed_ids_make_the_columns_of_all(registry: SchemaRegistry) -> None:
+    values = [framed(1, BERN), None, framed(2, b"\x04" + struct.pack("<d", 1.5)), framed(1, b"\x06\x00")]
+    frame = lab_of(*values, registry=registry.url).read("orders", value="avro", columns=["id", "city", "amount"])
+    assert frame.astype(object).where(frame.notna(), None).to_numpy().tolist() == [
+        [1, "Bern", None],
+        [None, None, None],
+        [2, None, 1.5],
+        [3, "", None],
+    ]
+    assert registry.asked == ["GET /schemas/ids/1", "GET /schemas/ids/2"]
+
+
+def test_what_has_no_schema_is_an_error_of_its_row(registry: SchemaRegistry) -> None:
+    protobuf = registry.register("other", "syntax = 'proto3';", "PROTOBUF")
+    broken = registry.register("broken", '{"type": "nonsense"}')
+    values = [framed(1, BERN), framed(99, b""), b"\x01abcd", b"", b"\0\0\0", framed(protobuf, b""), framed(broken, b"")]
+    values += [framed(99, b"")] * 3
+    frame = lab_of(*values, registry=registry.url).read("orders", value="avro", errors="column")
+    assert frame["_error"].tolist()[1:7] == [
+        f"value: schema id 99 is not in the registry at {registry.url}",
+        f"value: {NO_FRONT}",
+        "value: no schema id: the value is empty",
+        "value: no schema id: the value ends before it",
+        f"value: schema id {protobuf} is none of Avro, but of PROTOBUF",
+        f"value: schema id {broken}: no Avro schema: the type {{'type': 'nonsense'}} is not known",
+    ]
+    assert frame["id"].tolist()[0] == 1
+    assert frame["_raw"].tolist()[2] == b"\x01abcd"
+    assert registry.asked.count("GET /schemas/ids/99") == 1
+
+
+def test_a_topic_of_unknown_ids_only_has_no_fields(registry: SchemaRegistry) -> None:
+    frame = lab_of(framed(9, b""), registry=registry.url).read("orders", value="avro", errors="skip")
+    assert len(frame) == 0
+    assert "skipped 1 rows that are not in their format" in kl.receipt(frame).notes
+
+
+def test_columns_of_an_earlier_step_stay(registry: SchemaRegistry) -> None:
+    decode = kl.Avro(registry=registry.url).decoder()
+    first = decode(pa.array([framed(1, BERN)]))
+    second = decode(pa.array([framed(2, b"\x04" + struct.pack("<d", 1.5))]))
+    third = decode(pa.array([framed(7, b""), None]))
+    assert [name for name, _, _ in first] == ["id", "city"]
+    for decoded in (second, third):
+        assert [name for name, _, _ in decoded] == ["id", "city", "amount"]
+    assert [array.to_pylist() for _, _, array in second] == [[2], [None], [1.5]]
+    assert [array.to_pylist() for _, _, array in third] == [[None, None]] * 3
+
+
+def test_only_so_many_schemas_are_looked_up() -> None:
+    asked = []
+
+    def choose(schema_id: int, _: bytes) -> str:
+        asked.append(schema_id)
+        return "unknown"
+
+    decoded = Framed(choose)(pa.array([framed(number, b"") for number in range(1500)]))
+    assert len(decoded.errors) == 1500
+    assert len(asked) == 1000
+
+
+def test_references_are_followed(registry: SchemaRegistry) -> None:
+    def reference(name: str, subject: str) -> dict[str, Any]:
+        return {"name": name, "subject": subject, "version": 1}
+
+    code = {"type": "enum", "name": "Code", "symbols": ["CH", "DE"]}
+    city = {"type": "record", "name": "City", "fields": [{"name": "name", "type": "string"}, _field("code", "Code")]}
+    both = {"type": "record", "name": "Both", "fields": [_field("from", "City"), _field("to", "Code")]}
+    registry.register("code", json.dumps(code))
+    registry.register("city", json.dumps(city), references=[reference("Code", "code")])
+    references = [reference("City", "city"), reference("Code", "code")]
+    number = registry.register("both", json.dumps(both), references=references)
+    frame = lab_of(framed(number, b"\x08Bern\0\x02"), registry=registry.url).read("orders", value="avro")
+    assert frame[["from", "to"]].to_numpy().tolist() == [[{"name": "Bern", "code": "CH"}, "DE"]]
+
+
+def _field(name: str, kind: str) -> dict[str, str]:
+    return {"name": name, "type": kind}
+
+
+def test_a_registry_that_is_down_is_named_without_its_password() -> None:
+    with SchemaRegistry() as registry:
+        url = registry.url
+    lab = lab_of(framed(1, BERN), registry=None)
+    config = {"basic.auth.user.info": "ann:hunter2", "max.retries": 0}
+    with pytest.raises(kl.RegistryError, match=f"the schema registry at {url} cannot be asked: ConnectError") as caught:
+        lab.read("orders", value=kl.Avro(registry=kl.Registry(url, config=config)))
+    frames = [entry.frame for entry in caught.traceback if "kafkalab" in str(entry.path)]
+    assert len(frames) > 3
+    assert "hunter2" not in str(caught.value) + "".join(
+        repr(value) for frame in frames for value in frame.f_locals.values()
+    )
+
+
+def test_another_server_is_told_from_a_registry_without_a_schema(registry: SchemaRegistry) -> None:
+    lab = lab_of(framed(1, BERN), registry=f"{registry.url}/wrong")
+    with pytest.raises(kl.RegistryError, match="answers with an error: HTTP 404 Not Found"):
+        lab.read("orders", value="avro")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "config"),
+    [
+        (basic("ann", "hunter:2"), {"basic.auth.user.info": "ann:hunter:2"}),
+        ("Bearer abc", {"bearer.auth.token": "abc"}),
+    ],
+)
+def test_it_logs_in(wanted: str, config: dict[str, str]) -> None:
+    with SchemaRegistry(wanted) as registry:
+        registry.register("orders-value", ORDER)
+        lab = lab_of(framed(1, BERN), registry=None)
+        frame = lab.read("orders", value=kl.Avro(registry=kl.Registry(registry.url, config=config)))
+        assert frame["city"].tolist() == ["Bern"]
+        with pytest.raises(kl.RegistryError, match="refuses these credentials"):
+            lab.read("orders", value=kl.Avro(registry=registry.url))
+
+
+def test_it_speaks_tls(tmp_path: Path) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with SchemaRegistry(tls=context) as registry:
+        registry.register("orders-value", ORDER)
+        lab = lab_of(framed(1, BERN), registry=None)
+        trusting = kl.Registry(registry.url, config={"ssl.ca.location": str(tmp_path / "ca.pem")})
+        assert lab.read("orders", value=kl.Avro(registry=trusting))["city"].tolist() == ["Bern"]
+        with pytest.raises(kl.RegistryError, match="CERTIFICATE_VERIFY_FAILED"):
+            lab.read("orders", value=kl.Avro(registry=kl.Registry(registry.url, config={"max.retries": 0})))
+
+
+def test_auto_asks_the_registry(registry: SchemaRegistry) -> None:
+    frame = lab_of(framed(1, BERN), registry=registry.url).head("orders")
+    assert frame["city"].tolist() == ["Bern"]
+    assert "formats found: read('orders', value='avro') gives the same columns" in kl.receipt(frame).notes
+    numbers = lab_of(struct.pack(">q", 7), registry=registry.url).head("orders")
+    assert "city" not in numbers
+
+
+def test_without_a_registry_the_way_to_one_is_told() -> None:
+    with pytest.raises(kl.ArgumentError, match=r"needs a schema registry: .*'schema.registry.url'"):
+        lab_of(registry=None).read("orders", value="avro")
+
+
+def test_a_connection_names_the_registry_as_confluent_does(tmp_path: Path) -> None:
+    path = tmp_path / "client.properties"
+    path.write_text(
+        "bootstrap.servers=a\nschema.registry.url=https://sr:8081\nbasic.auth.credentials.source=USER_INFO\n"
+        "basic.auth.user.info=ann:hunter2\n"
+    )
+    config = ConnectionConfig.load(config_file=path, environ={})
+    assert kl.Registry.of(config.options) == kl.Registry(
+        "https://sr:8081", config={"basic.auth.user.info": "ann:hunter2"}
+    )
+    assert "hunter2" not in repr(config.options)
+    assert config.scrub("hunter2 ann:hunter2") == "hunter2 ***"
+    assert not [name for name in config.client_options() if "registry" in name or "basic" in name]
+    assert unsupported_option(config) is None
+
+
+def test_a_registry_may_take_over_the_brokers_login() -> None:
+    options = {
+        "sasl.username": "ann",
+        "sasl.password": kl.Secret("pw"),
+        "schema.registry.url": "http://sr",
+        "schema.registry.basic.auth.credentials.source": "SASL_INHERIT",
+    }
+    assert kl.Registry.of(options) == kl.Registry("http://sr", config={"basic.auth.user.info": "ann:pw"})
+    assert kl.Registry.of({"bootstrap.servers": "a"}) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "config", "message"),
+    [
+        ("localhost:8081", {}, "schema.registry.url is not of the form https://host:8081: 'localhost:8081'"),
+        ("http://sr", {"basic.auth.user": "x"}, "no option 'basic.auth.user': did you mean basic.auth.user.info"),
+    ],
+)
+def test_what_cannot_work_is_refused(url: str, config: dict[str, str], message: str) -> None:
+    with pytest.raises(kl.ConfigError, match=message):
+        kl.Registry(url, config=config)
+
+
+def test_it_can_be_sent_to_another_process() -> None:
+    registry = kl.Registry("http://ann:hunter2@sr", config={"timeout": 3})
+    avro = kl.Avro(registry=registry, reader_schema=ORDER)
+    again = pickle.loads(pickle.dumps(avro))  # noqa: S301 - just pickled
+    assert again == avro
+    assert repr(again.registry) == "<Registry http://sr>"
+    assert hash(again.registry) == hash(registry)
