@@ -24,7 +24,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], pc.Expression]] = {
 }
 _TURNED = {ast.NotIn: ast.In(), ast.IsNot: ast.Is()}
 _ASSIGNMENT = re.compile(r"(?<![=!<>])=(?!=)")
-_EXAMPLE = "such as amount > 100 and status == 'paid'"
+_EXAMPLE = "such as amount > 40 and country == 'DE'"
 _KNOWN = "==, !=, <, <=, >, >=, in, not in, is None, and, or, not"
 
 

@@ -211,7 +211,7 @@ class Tail:
         Parameters
         ----------
         where : str or pyarrow.compute.Expression, optional
-            Such as ``"amount > 100 and status == 'paid'"``, or an expression as `Lab.read` takes it; None for all rows.
+            Such as ``"amount > 40 and country == 'DE'"``, or an expression as `Lab.read` takes it; None for all rows.
             Text is never run: columns, values, comparisons, ``in``, ``is None``, ``and``, ``or`` and ``not`` is all it
             may hold. The other rows are not lost: the next filter finds the newest of all again.
 

@@ -25,7 +25,7 @@ _REDRAW_S = 0.25
 _IDLE_S = 1.0
 # A live table draws no more rows than a person can follow; a paused one draws all that are kept.
 _LIVE_ROWS = 100
-_EXAMPLE = "amount > 100 and status == 'paid'"
+_EXAMPLE = "amount > 40 and country == 'DE'"
 
 
 class TailTable(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types

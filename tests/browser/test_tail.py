@@ -66,7 +66,7 @@ def test_a_topic_is_watched_paused_filtered_and_left(open_notebook: Open) -> Non
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= whole["width"]
     assert table(notebook).evaluate("part => part.scrollWidth <= part.clientWidth")
-    notebook.screenshot("tail-running")
+    notebook.screenshot("tail-running", notebook.cells.nth(4))
 
     press(notebook, "Pause")
     expect(status(notebook)).to_contain_text(re.compile(r"paused, [1-9][\d,]* behind"))
@@ -85,7 +85,7 @@ def test_a_topic_is_watched_paused_filtered_and_left(open_notebook: Open) -> Non
     press(notebook, "to DataFrame")
     expect(notebook.page.locator(".kafkalab-note")).to_contain_text("orders_rows is a DataFrame of these ")
     notebook.theme("JupyterLab Dark")
-    notebook.screenshot("tail-filtered-dark")
+    notebook.screenshot("tail-filtered-dark", notebook.cells.nth(4))
 
     press(notebook, "Stop")
     expect(status(notebook)).to_contain_text("stopped")
