@@ -9,6 +9,7 @@ from kafkalab.connect import connect, demo, read_kafka
 from kafkalab.connection import ConnectionConfig, Secret
 from kafkalab.decode.avro import Avro
 from kafkalab.decode.json import Json
+from kafkalab.decode.protobuf import Protobuf
 from kafkalab.decode.registry import Registry
 from kafkalab.errors import (
     ArgumentError,
@@ -59,6 +60,7 @@ from kafkalab.scan import Scan
 from kafkalab.settings import ConsumerSettings
 from kafkalab.tail import Tail
 from kafkalab.tuning.advise import Advice
+from kafkalab.tuning.compare import Comparison
 from kafkalab.tuning.load import simulate
 from kafkalab.tuning.measurement import Measurement
 from kafkalab.tuning.session import TuningSession
@@ -73,6 +75,7 @@ __all__ = [
     "BrokerStartError",
     "BrokerUnreachableError",
     "Committed",
+    "Comparison",
     "ConfigError",
     "ConnectionConfig",
     "ConsumerGroup",
@@ -99,6 +102,7 @@ __all__ = [
     "OffsetRange",
     "PartitionReceipt",
     "PositionError",
+    "Protobuf",
     "ReadTimeoutError",
     "Receipt",
     "Record",

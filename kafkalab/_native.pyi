@@ -197,6 +197,7 @@ def decode_json(
     wanted: Collection[str] | None = None,
     flatten: bool = False,
     closed: bool = False,
+    skip: int = 0,
 ) -> DecodedValues:
     """Read a binary array as JSON, without the GIL.
 
@@ -213,6 +214,8 @@ def decode_json(
         Whether fields are named by their path through objects.
     closed : bool
         Whether only the schema's fields are built.
+    skip : int
+        How many bytes in front of each value are passed over.
     """
 
 @final
@@ -224,6 +227,16 @@ class AvroPlan:
 
 def decode_avro(values: Any, plan: AvroPlan, skip: int) -> DecodedValues:
     """Read a binary array as Avro, without the GIL and without the first bytes of each value."""
+
+@final
+class ProtobufPlan:
+    """How messages are read, and the columns that they make."""
+
+    def __new__(cls, fields: Sequence[tuple[Any, ...]], schema: Any) -> Self:
+        """Take the fields, as tuples of number, name, column, kind, whether repeated, what is absent, and rivals."""
+
+def decode_protobuf(values: Any, plan: ProtobufPlan, skip: int) -> DecodedValues:
+    """Read a binary array as Protobuf, without the GIL and without the first bytes of each value."""
 
 def split_framing(values: Any, *, indexes: bool) -> tuple[list[bytes], DecodedValues]:
     """Return the different fronts of values: a zero, a schema id, Protobuf's indexes; and the number of each row's."""

@@ -1,57 +1,36 @@
-"""Notebook cells: which one is running, and what an earlier run of it has left."""
+"""The cell of a notebook that runs, and that it is run again."""
 
 from __future__ import annotations
 
 import sys
-import weakref
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
-class Closable(Protocol):
-    """What a cell starts and another run of it replaces."""
-
-    def close(self) -> object:
-        """End it, with all that it has started."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellRun:
-    """One run of one cell."""
-
-    cell: str
-    run: str
+def kernel_shell() -> Any:
+    """Return the shell of a notebook's kernel, or None outside of one."""
+    found = sys.modules.get("IPython")
+    shell = found.get_ipython() if found is not None else None
+    return shell if getattr(shell, "kernel", None) is not None else None
 
 
-def kernel_shell() -> Any | None:
-    """Return IPython's shell if it is a notebook's; None in a terminal, in a script, and anywhere else."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return shell if hasattr(shell, "kernel") else None
+def when_run_again(action: Callable[[], object], shell: Any = None) -> None:
+    """Have something done once, as soon as the cell that runs now is run again; outside of a notebook, never.
 
-
-def adopt(thing: Closable) -> None:
-    """Close what an earlier run of this cell has started, and have a later run close this."""
-    shell = kernel_shell()
-    run = None if shell is None else _current(shell)
-    if run is None:
+    A cell is known by its id, or by its text where the front-end does not tell the id.
+    """
+    shell = shell if shell is not None else kernel_shell()
+    if shell is None:
         return
-    # It is the kernel that has cells, so what they have started is kept with it.
-    started: list[tuple[CellRun, weakref.ref[Closable]]] = shell.__dict__.setdefault("_kafkalab_started", [])
-    replaced = [entry for entry in started if entry[0].cell == run.cell and entry[0] != run]
-    started[:] = [entry for entry in started if entry not in replaced and entry[1]() is not None]
-    started.append((run, weakref.ref(thing)))
-    for _, reference in replaced:
-        earlier = reference()
-        if earlier is not None:
-            earlier.close()
+    request = shell.get_parent() or {}
+    number, text = request.get("metadata", {}).get("cellId"), request.get("content", {}).get("code")
 
+    def before(info: Any) -> None:
+        now = getattr(info, "cell_id", None)
+        if (now == number) if number and now else (info.raw_cell == text):
+            shell.events.unregister("pre_run_cell", before)
+            action()
 
-def _current(shell: Any) -> CellRun | None:
-    parent = shell.get_parent() or {}
-    header = parent.get("header", {})
-    if header.get("msg_type") != "execute_request":
-        return None
-    # A front-end that does not number its cells is known to run the same one again by what it says.
-    cell = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code", "")
-    return CellRun(cell, header["msg_id"])
+    shell.events.register("pre_run_cell", before)

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kafkalab.cells import adopt
+from kafkalab.cells import when_run_again
 from kafkalab.dask_frame import to_dask
 from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did_you_mean
@@ -36,6 +36,7 @@ from kafkalab.plan import Plan, Request, choose_partitions, make_plan
 from kafkalab.rows import Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
+from kafkalab.shown import ShownSession
 from kafkalab.tail import Tail
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
@@ -560,7 +561,7 @@ class Lab:
         scan = self._scan(topic, start, "latest", limits, readable, follow=True)
         tail = Tail(scan, rows, hide_no_errors="errors" not in reading, show=_tail_table)
         self._tails.add(tail)
-        adopt(tail)
+        when_run_again(_closing(weakref.ref(tail)))
         return tail
 
     def map_partitions(
@@ -1074,6 +1075,9 @@ class Lab:
     ) -> TuningSession:
         """Return a consumer that runs beside the notebook, to change its settings and see what that does.
 
+        As the last line of a cell it shows the tuning panel, which has the same in sliders and buttons. Running that
+        cell again ends it, and so does closing this lab.
+
         Parameters
         ----------
         topic, settings, workers, process, start, ordering, worker_kind
@@ -1085,7 +1089,7 @@ class Lab:
         -------
         TuningSession
             Not started: ``session.start()``, or ``session.run(seconds)``; ``.set(workers=8)``, ``.advice``,
-            ``.history``, ``.settings``, ``.stop()``. Closing this lab stops it.
+            ``.compare(a, b)``, ``.history``, ``.settings``, ``.figure``, ``.stop()``.
 
         Raises
         ------
@@ -1098,7 +1102,9 @@ class Lab:
         how = {"workers": workers, "ordering": ordering, "worker_kind": worker_kind}
         bench = self._bench(topic, start, measuring.settings_of(settings), process, **how)
         session = TuningSession(bench, deadline=deadline)
+        shown = session.view = ShownSession(session)
         self.on_close(session.stop)
+        when_run_again(shown.close)
         return session
 
     def _bench(
@@ -1279,6 +1285,17 @@ class Lab:
                     raise ArgumentError(message)
             table = table.select([name for name in columns if name in table.column_names])
         return to_frame(table, receipt)
+
+
+def _closing(tail: weakref.ref[Tail]) -> Callable[[], None]:
+    """Return what closes a tail, without being what keeps it."""
+
+    def close() -> None:
+        left = tail()
+        if left is not None:
+            left.close()
+
+    return close
 
 
 def _tail_table(tail: Tail) -> Any:

@@ -605,8 +605,8 @@ def test_the_format_that_shows_values_best_is_found(values: list[bytes | None], 
     assert formats.detect(binary(*values)) == name
 
 
-@pytest.mark.parametrize("name", set(formats.names()) - {"avro"})  # which needs a registry
-def test_each_format_has_a_decoder(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(formats.names()) - {"avro", "protobuf", "json-schema"}))
+def test_each_format_that_needs_no_registry_has_a_decoder(name: str) -> None:
     assert formats.get(name).decoder()(binary(b'{"a": 1}')).columns
 
 

@@ -1,3 +1,4 @@
+import base64
 import json
 import pickle
 import ssl
@@ -6,9 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 import trustme
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf import descriptor_pb2
+from google.type.interval_pb2 import Interval
+from google.type.money_pb2 import Money
 
 import kafkalab as kl
 from kafkalab.brokers.registry import SchemaRegistry, basic
@@ -190,6 +198,58 @@ def test_auto_asks_the_registry(registry: SchemaRegistry) -> None:
     assert "formats found: read('orders', value='avro') gives the same columns" in kl.receipt(frame).notes
     numbers = lab_of(struct.pack(">q", 7), registry=registry.url).head("orders")
     assert "city" not in numbers
+
+
+def test_json_with_a_schema_id_in_front_is_json(registry: SchemaRegistry) -> None:
+    number = registry.register("json", '{"type": "object"}', "JSON")
+    values = [framed(number, b'{"id": 1}'), None, b'{"id": 2}', framed(number, b"{"), framed(number, b'{"id": 3}')]
+    frame = lab_of(*values, registry=registry.url).read("orders", value="json-schema", errors="column")
+    assert frame["id"].astype(object).where(frame["id"].notna(), None).tolist() == [1, None, None, None, 3]
+    assert [str(error)[:22] for error in frame["_error"][[2, 3]]] == [
+        "value: no schema id: t",
+        "value: no JSON: EOF wh",
+    ]
+    found = lab_of(*values[:2], registry=registry.url).head("orders")
+    assert "formats found: read('orders', value='json-schema') gives the same columns" in kl.receipt(found).notes
+
+
+def test_protobuf_is_read_by_what_confluents_serializer_writes(registry: SchemaRegistry) -> None:
+    client, interval = SchemaRegistryClient({"url": registry.url}), Interval()
+    interval.start_time.FromSeconds(1)
+    values: list[bytes | None] = []
+    for message in (Money(currency_code="CHF", units=5), interval, Money(units=7)):
+        serialize = ProtobufSerializer(type(message), client, {"use.deprecated.format": False})
+        values.append(serialize(message, SerializationContext("orders", MessageField.VALUE)))
+    client.close()
+    lab = lab_of(*values, registry=registry.url)
+    frame = lab.read("orders", value="protobuf", columns=["offset", "currency_code", "units", "start_time"])
+    assert frame.astype(object).where(frame.notna(), None).to_numpy().tolist() == [
+        [0, "CHF", 5, None],
+        [1, None, None, pd.Timestamp(1, unit="s", tz="UTC")],
+        [2, "", 7, None],
+    ]
+    assert "value='protobuf'" in kl.receipt(lab.head("orders")).notes[0]
+
+
+def test_protobuf_that_cannot_be_read_is_an_error_of_its_row(registry: SchemaRegistry) -> None:
+    file = descriptor_pb2.FileDescriptorProto(name="a", package="p", dependency=["other.proto"])
+    file.message_type.add(name="M")
+    missing = registry.register("missing", base64.b64encode(file.SerializeToString()).decode(), "PROTOBUF")
+    del file.dependency[:]
+    whole = registry.register("whole", base64.b64encode(file.SerializeToString()).decode(), "PROTOBUF")
+    text = registry.register("text", "syntax = 'proto3'; message M {}", "PROTOBUF")
+    values = [framed(number, b"\0") for number in (missing, text, 99, 1)] + [framed(whole, b"\x02\x08\0")]
+    frame = lab_of(*values, registry=registry.url).read("orders", value="protobuf", errors="column")
+    assert frame["_error"].tolist() == [
+        f"value: schema id {missing}: the file other.proto is imported and not there",
+        (
+            f"value: schema id {text}: the registry has it only as text, which is not compiled here: give the message "
+            "by kl.Protobuf(message, framed=True)"
+        ),
+        f"value: schema id 99 is not in the registry at {registry.url}",
+        "value: schema id 1 is none of Protobuf, but of AVRO",
+        f"value: schema id {whole}: there is no message at the indexes [4]",
+    ]
 
 
 def test_without_a_registry_the_way_to_one_is_told() -> None:

@@ -2,7 +2,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -302,11 +302,19 @@ class Kernel:
 
     def __init__(self) -> None:
         self.parent: dict[str, Any] = {}
+        self.events = self
+        self.listeners: list[Callable[[Any], None]] = []
 
-    def run(self, cell: str | None, number: int, code: str = "", kind: str = "execute_request") -> None:
-        metadata = {} if cell is None else {"cellId": cell}
-        header = {"msg_type": kind, "msg_id": f"{cell}-{number}"}
-        self.parent = {"header": header, "metadata": metadata, "content": {"code": code}}
+    def register(self, _: str, listener: Callable[[Any], None]) -> None:
+        self.listeners.append(listener)
+
+    def unregister(self, _: str, listener: Callable[[Any], None]) -> None:
+        self.listeners.remove(listener)
+
+    def run(self, cell: str) -> None:
+        self.parent = {"metadata": {"cellId": cell}, "content": {"code": cell}}
+        for listener in list(self.listeners):
+            listener(SimpleNamespace(cell_id=cell, raw_cell=cell))
 
     def get_parent(self) -> dict[str, Any]:
         return self.parent
@@ -321,28 +329,16 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 def test_a_cell_that_is_run_again_ends_the_tails_of_its_earlier_run(cluster: MemoryCluster, kernel: Kernel) -> None:
     lab = kl.Lab(cluster, cluster)
-    kernel.run("a", 1)
-    first, second = lab.tail(TOPIC), lab.tail(TOPIC)
-    assert first.running
-    kernel.run("b", 2)
-    other = lab.tail(TOPIC)
-    kernel.run("a", 3, kind="comm_msg")
-    clicked = lab.tail(TOPIC)
-    assert all(tail.running for tail in (first, second, other, clicked))
-    kernel.run("a", 4)
+    kernel.run("a")
+    tails = [lab.tail(TOPIC), lab.tail(TOPIC)]
+    kernel.run("b")
+    tails.append(lab.tail(TOPIC))
+    assert [tail.running for tail in tails] == [True, True, True]
+    kernel.run("a")
     again = kl.Lab(cluster, cluster).tail(TOPIC)
-    assert [tail.running for tail in (first, second, other, clicked, again)] == [False, False, True, True, True]
+    assert [tail.running for tail in (*tails, again)] == [False, False, True, True]
     again.stop()
     lab.close()
-
-
-def test_cells_without_numbers_are_told_apart_by_what_they_say(cluster: MemoryCluster, kernel: Kernel) -> None:
-    with kl.Lab(cluster, cluster) as lab:
-        tails = []
-        for number, code in enumerate(["one", "two", "one"]):
-            kernel.run(None, number, code)
-            tails.append(lab.tail(TOPIC))
-        assert [tail.running for tail in tails] == [False, True, True]
 
 
 @pytest.mark.usefixtures("kernel")

@@ -18,8 +18,8 @@ from kafkalab.tuning.advise import advise
 from kafkalab.tuning.measure import Bench, Window, settings_of
 from kafkalab.tuning.measurement import Measurement, Setup
 from kafkalab.tuning.meter import Counts, Estimate, PartitionCounts, Sample, between, blocks, read_statistics, together
+from kafkalab.tuning.phases import is_live
 from kafkalab.tuning.search import Cell, Trial
-from kafkalab.tuning.session import _is_live
 from kafkalab.tuning.sweep import Journal, SweepResult
 
 if TYPE_CHECKING:
@@ -310,8 +310,8 @@ class TestSessionAtRest:
     )
     def test_only_threads_come_and_go_as_it_runs(self, changed: dict[str, Any], live: bool) -> None:  # noqa: FBT001 - a case
         setup = measured().setup
-        assert _is_live(setup, replace(setup, **changed)) is live
-        assert not _is_live(replace(setup, ordering="key"), replace(setup, ordering="key", workers=9))
+        assert is_live(setup, replace(setup, **changed)) is live
+        assert not is_live(replace(setup, ordering="key"), replace(setup, ordering="key", workers=9))
 
 
 def test_topics_in_memory_cannot_be_measured() -> None:

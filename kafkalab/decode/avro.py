@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from kafkalab import _native
 from kafkalab.decode.avro_plan import Plan
-from kafkalab.decode.avro_types import Schemas, Unfit
+from kafkalab.decode.avro_types import Schemas
 from kafkalab.decode.base import Decoded
 from kafkalab.decode.framing import NO_REGISTRY, Framed
 from kafkalab.decode.registry import Registry
+from kafkalab.decode.unfit import Unfit
 from kafkalab.errors import ArgumentError
 
 if TYPE_CHECKING:

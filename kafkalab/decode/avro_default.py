@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from kafkalab.decode.avro_types import UNIONS, Unfit, kind_of
+from kafkalab.decode.avro_types import UNIONS, kind_of
+from kafkalab.decode.unfit import Unfit
 
 if TYPE_CHECKING:
     from kafkalab.decode.avro_types import Schema, Schemas

@@ -12,13 +12,13 @@ from kafkalab.decode.avro_default import written
 from kafkalab.decode.avro_types import (
     UNIONS,
     Types,
-    Unfit,
     branches_of,
     digits_of,
     full_name,
     kind_of,
     logical_of,
 )
+from kafkalab.decode.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

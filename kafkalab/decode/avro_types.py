@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
+from kafkalab.decode.unfit import Unfit
 from kafkalab.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -42,10 +43,6 @@ _DEEPEST = 64
 _MOST_DIGITS_128, _MOST_DIGITS = 38, 76
 
 
-class Unfit(Exception):  # noqa: N818 - it says why a schema cannot be used, and becomes the error of whoever uses it
-    """A schema that makes no columns, or cannot be read as the one that is wanted."""
-
-
 @dataclass(frozen=True, slots=True)
 class Schemas:
     """A parsed schema, and the types in it that have names."""
@@ -65,7 +62,7 @@ class Schemas:
         try:
             from fastavro.schema import SchemaParseException, UnknownType, parse_schema
         except ImportError as error:
-            message = "Avro needs fastavro: pip install 'kafkalab[registry]' brings it"
+            message = 'Avro needs the package fastavro, which is not installed: pip install "kafkalab[registry]"'
             raise UnsupportedError(message) from error
         named: dict[str, dict[str, Any]] = {}
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from kafkalab.decode import json, numbers, text
 from kafkalab.decode.avro import Avro
 from kafkalab.decode.base import Decoded
 from kafkalab.decode.framing import fronts_of
+from kafkalab.decode.protobuf import Protobuf
 from kafkalab.errors import ArgumentError, did_you_mean
 
 if TYPE_CHECKING:
@@ -69,13 +71,15 @@ _NAMED: dict[str, Callable[[], Format]] = {
     "text": text.Text,
     "str": text.Text,
     "json": json.Json,
+    "json-schema": partial(json.Json, framed=True),
     "avro": Avro,
+    "protobuf": Protobuf,
     "uuid": numbers.uuid,
 }
 
 
-_OF_REGISTRIES = (Avro,)
-_OF_KINDS = {"AVRO": "avro"}
+_OF_REGISTRIES = (Avro, Protobuf)
+_OF_KINDS = {"AVRO": "avro", "PROTOBUF": "protobuf", "JSON": "json-schema"}
 
 
 def names(*, auto: bool = False) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kafkalab import _native
 from kafkalab.decode.base import Decoded
@@ -118,9 +119,10 @@ def fronts_of(values: pa.Array) -> tuple[list[bytes], dict[int, str]]:
     return fronts, dict(split.errors)
 
 
-def without_front(values: pa.Array) -> Decoded:
-    """Return values without the five bytes in front, and an error for each that has none."""
+def only_framed(values: pa.Array) -> tuple[pa.Array, dict[int, str]]:
+    """Return values of which those without an id in front are null, and what is wrong with these."""
     _, split = _native.split_framing(values, indexes=False)
-    numbers = pa.record_batch(split).column(0)
-    bare = pa.compute.if_else(numbers.is_valid(), pa.compute.binary_slice(values, ID_BYTES), None)
-    return Decoded.whole(bare, dict(split.errors))
+    errors = dict(split.errors)
+    if errors:
+        values = pc.if_else(pa.record_batch(split).column(0).is_valid(), values, None)
+    return values, errors

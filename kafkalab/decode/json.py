@@ -11,6 +11,7 @@ import pyarrow as pa
 from kafkalab import _native
 from kafkalab.decode.base import Decoded
 from kafkalab.decode.fitting import as_schema, fit, natural
+from kafkalab.decode.framing import ID_BYTES, only_framed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -34,6 +35,9 @@ class Json:
         becomes the JSON text of each value.
     flatten : bool
         Whether the fields of objects in objects become columns of their own, named by their path: ``customer.city``.
+    framed : bool
+        Whether the id of a JSON Schema in a registry stands before each value, which is passed over: ``"json-schema"``
+        stands for ``Json(framed=True)``.
 
     Examples
     --------
@@ -50,6 +54,7 @@ class Json:
 
     schema: pa.Schema | Mapping[str, Any] | None = None
     flatten: bool = False
+    framed: bool = False
     _types: pa.Schema = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -72,16 +77,25 @@ class Json:
     def decoder(self, wanted: Collection[str] | None = None) -> Decoder:
         """Return a decoder, which keeps the types that it has found from one step to the next."""
         types = [given for given in self._types if wanted is None or given.name in wanted]
-        return _Decoder(types, None if wanted is None else set(wanted), flatten=self.flatten, closed=self._closed)
+        decoder = _Decoder(
+            types,
+            None if wanted is None else set(wanted),
+            flatten=self.flatten,
+            closed=self._closed,
+            skip=ID_BYTES if self.framed else 0,
+        )
+        return partial(_framed, decoder) if self.framed else decoder
 
 
 class _Decoder:
-    def __init__(self, types: list[pa.Field], wanted: set[str] | None, *, flatten: bool, closed: bool) -> None:
+    def __init__(
+        self, types: list[pa.Field], wanted: set[str] | None, *, flatten: bool, closed: bool, skip: int
+    ) -> None:
         self._types = {given.name: given.type for given in types}
         self._given = {given.name: natural(given).with_metadata(_GIVEN) for given in types}
         self._start = pa.schema(list(self._given.values()))
         self._found = self._start
-        self._native_decode = partial(_native.decode_json, wanted=wanted, flatten=flatten, closed=closed)
+        self._native_decode = partial(_native.decode_json, wanted=wanted, flatten=flatten, closed=closed, skip=skip)
 
     def __call__(self, values: pa.Array) -> Decoded:
         if len(self._found) * len(values) > _MOST_CELLS:
@@ -103,6 +117,12 @@ class _Decoder:
     def _decode(self, values: pa.Array) -> tuple[pa.RecordBatch, bool, dict[int, str], list[str]]:
         decoded = self._native_decode(values, self._found)
         return pa.record_batch(decoded), decoded.has_whole, dict(decoded.errors), decoded.left_out
+
+
+def _framed(decoder: _Decoder, values: pa.Array) -> Decoded:
+    framed, errors = only_framed(values)
+    decoded = decoder(framed)
+    return Decoded(decoded.columns, dict(sorted({**errors, **decoded.errors}.items())), decoded.left_out)
 
 
 def decode(values: pa.Array) -> Decoded:

@@ -97,7 +97,8 @@ class Advice:
     def text(self) -> str:
         """All of it, in sentences."""
         tried = f"Try {self.change}." if self.change else ""
-        said = (f"Bottleneck: {self.meaning}.", f"{'; '.join(self.evidence)}.", tried, self.otherwise)
+        seen = "; ".join(self.evidence)
+        said = (f"Bottleneck: {self.meaning}.", f"{seen[:1].upper()}{seen[1:]}.", tried, self.otherwise)
         return " ".join(part for part in said if part)
 
     def __repr__(self) -> str:

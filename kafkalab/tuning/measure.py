@@ -39,16 +39,25 @@ class Bench:
         A real cluster's.
     setup : Setup
         What to measure.
-    starts : mapping of int to int
-        Where to begin in each partition.
+    starts : mapping of int to int, or None
+        Where to begin in each partition; None for the first record there is, which `placed` looks up.
     process : callable
         The handler.
     """
 
     metadata: Metadata
     setup: Setup
-    starts: Mapping[int, int]
+    starts: Mapping[int, int] | None
     process: Process
+
+    def placed(self) -> Bench:
+        """Return the same with its starts known; this may ask the cluster."""
+        if self.starts is not None:
+            return self
+        topic = self.setup.topic
+        parts = [each.partition for each in self.metadata.topic(topic).partitions]
+        marks = self.metadata.watermarks(topic, parts)
+        return replace(self, starts={number: each.log_start_offset for number, each in marks.items()})
 
     def job(self, seconds: float) -> Job:
         """Return what a child is to do, and for how long at most."""
@@ -57,7 +66,7 @@ class Bench:
             cluster_of(self.metadata).config,
             dict(setup.settings.to_librdkafka()),
             setup.topic,
-            dict(self.starts),
+            dict(self.placed().starts or {}),
             self.process,
             setup.workers,
             setup.ordering,
@@ -125,6 +134,9 @@ def checked(setup: Setup) -> Setup:
     whole = isinstance(workers, int) and not isinstance(workers, bool)
     if not whole or not 1 <= workers <= _MOST_WORKERS:
         raise ArgumentError(f"workers is a whole number from 1 to {_MOST_WORKERS:,}, not {setup.workers!r}")
+    depth: Any = setup.buffer_depth
+    if depth is not None and (not isinstance(depth, int) or isinstance(depth, bool) or depth < 1):
+        raise ArgumentError(f"buffer_depth is a whole number from 1 on, or None, not {depth!r}")
     for name, kinds in (("ordering", Ordering), ("worker_kind", WorkerKind)):
         if getattr(setup, name) not in get_args(kinds):
             known = " or ".join(map(repr, get_args(kinds)))

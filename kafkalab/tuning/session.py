@@ -6,16 +6,20 @@ import importlib
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import pandas as pd
 
 from kafkalab.errors import ArgumentError
 from kafkalab.tuning.children import Children
-from kafkalab.tuning.measure import Bench, check_seconds
-from kafkalab.tuning.measurement import Measurement
+from kafkalab.tuning.compare import Comparison, check_pairs, compare
+from kafkalab.tuning.measure import Bench, check_seconds, checked, settings_of
+from kafkalab.tuning.measurement import Setup
 from kafkalab.tuning.meter import between, short
+from kafkalab.tuning.phases import Phase, difference, history, is_live, is_sure, queue_share
+from kafkalab.tuning.recent import Mark, Recent, recent
 from kafkalab.tuning.search import OTHER_KNOBS
 
 if TYPE_CHECKING:
@@ -23,45 +27,35 @@ if TYPE_CHECKING:
 
     from kafkalab.settings import ConsumerSettings
     from kafkalab.tuning.advise import Advice
-    from kafkalab.tuning.measurement import Setup
+    from kafkalab.tuning.measurement import Measurement
     from kafkalab.tuning.meter import Counts, Sample
 
-State: TypeAlias = Literal["idle", "connecting", "warming up", "running", "settling", "caught up", "stopping", "failed"]
+State: TypeAlias = Literal[
+    "idle", "connecting", "warming up", "running", "settling", "comparing", "caught up", "stopping", "failed"
+]
+Changes: TypeAlias = "Mapping[str, Any] | ConsumerSettings | Setup | str"
+"""Settings to change, by name as in `TuningSession.set`; or all of them, or a preset's name; or workers too."""
 
 _SETTLE_S = 3.0
 _TOGETHER_S = 0.3  # changes that come faster than that make one restart
 _SLICE_S = 0.2  # so that Ctrl-C comes through
-_MOST_COUNTS = 240  # two minutes, of which a row of the history is made
 _MOST_SAMPLES = 7_200  # an hour
 _MOST_PHASES = 1_000
 _CONNECT_S = 30.0
 _CAUGHT_UP_SHARE = 0.5
 _CAUGHT_UP_S = 0.5
+_LIVE_S = 60.0
+_TURN_WARM_UP_S = 1.0
 
 
-@dataclass(slots=True)
-class Phase:
-    """A time without a change: what was set, and the counters since it has settled."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A comparison that is to be made."""
 
-    setup: Setup
-    change: str
-    began: float
-    restarted: bool
-    counts: deque[Counts] = field(default_factory=lambda: deque(maxlen=_MOST_COUNTS))
-    result: Measurement | None = None
-    """Set when it is over, in place of the counters."""
-
-    def measurement(self) -> Measurement:
-        """Return what it has come to."""
-        if self.result is not None:
-            return self.result
-        counts = list(self.counts)
-        return Measurement.of(self.setup, counts, counts[-1].handled if counts else 0)
-
-    def close(self) -> None:
-        """Keep the result, and let the counters go."""
-        self.result = self.measurement()
-        self.counts.clear()
+    a: Bench
+    b: Bench
+    seconds: float
+    pairs: int
 
 
 class TuningSession:
@@ -83,10 +77,16 @@ class TuningSession:
     ----------
     error : Exception or None
         What ended the last run, should it have failed.
+    comparison : Comparison or None
+        What the last comparison has found.
+    progress : str
+        What a comparison is at.
+    view : callable or None
+        Returns what a notebook shows in place of the text, as a bundle of MIME types; `Lab.tune` sets it.
     """
 
     def __init__(self, bench: Bench, *, warm_up: float = 2.0, deadline: float = 3600.0) -> None:
-        self._bench = bench
+        self._bench = self._first = bench
         self._wanted: Bench | None = None
         self._wanted_at = 0.0
         self._warm_up = warm_up
@@ -97,34 +97,50 @@ class TuningSession:
         self._state: State = "idle"
         self._phases: deque[Phase] = deque(maxlen=_MOST_PHASES)
         self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+        self._marks: deque[Mark] = deque(maxlen=_MOST_PHASES)
+        self._begun = 0
         self._last: Counts | None = None
         self._zero: float | None = None
+        self._settles_in = 0.0
+        self._asked: _Asked | None = None
         self._watchers: list[Callable[[], object]] = []
+        self.blocking = False
         self.error: Exception | None = None
+        self.comparison: Comparison | None = None
+        self.progress = ""
+        self.view: Callable[[], Mapping[str, Any]] | None = None
 
     # Its life
 
     def start(self) -> None:
         """Begin, in the background; does nothing while it runs."""
         with self._changed:
-            if self.running:
-                return
-            self._stop = threading.Event()
-            self.error = None
-            self._bench, self._wanted = self._wanted or self._bench, None
-            self._turn_to("connecting")
-            self._thread = threading.Thread(target=self._work, name="kafkalab-tuning", daemon=True)
-            self._thread.start()
+            if not self.running:
+                self._work_from(self._news())
 
-    def stop(self) -> None:
-        """End the consumer and its process, and wait for that."""
+    def _news(self) -> str:
+        """Say what is new since the last run."""
+        setup = (self._wanted or self._bench).setup
+        last = self._phases[-1].setup if self._phases else setup
+        return "start" if last == setup else difference(last, setup)
+
+    def _work_from(self, change: str) -> None:
+        self._stop = threading.Event()
+        self.error = None
+        self._bench, self._wanted = self._wanted or self._bench, None
+        self._thread = threading.Thread(target=self._work, args=(change,), name="kafkalab-tuning", daemon=True)
+        self._thread.start()
+        self._turn_to("connecting")
+
+    def stop(self, *, wait: bool = True) -> None:
+        """End the consumer and its process, and by default wait for that."""
         with self._changed:
             thread = self._thread
             if thread is None or not thread.is_alive():
                 return
             self._turn_to("stopping")
             self._stop.set()
-        while thread.is_alive() and thread is not threading.current_thread():
+        while wait and thread.is_alive() and thread is not threading.current_thread():
             thread.join(_SLICE_S)
 
     def run(self, seconds: float) -> pd.DataFrame:
@@ -143,15 +159,21 @@ class TuningSession:
         check_seconds(seconds=seconds)
         self.start()
         end = time.monotonic() + seconds
+        self._wait(lambda: time.monotonic() > end)
+        return self.history
+
+    def _wait(self, is_over: Callable[[], bool]) -> None:
+        """Wait in this cell, and stop; Ctrl-C comes through."""
+        self.blocking = True
         try:
             with self._changed:
-                while self.running and (left := end - time.monotonic()) > 0:
-                    self._changed.wait(min(left, _SLICE_S))
+                while self.running and not is_over():
+                    self._changed.wait(_SLICE_S)
         finally:
+            self.blocking = False
             self.stop()
         if self.error is not None:
             raise self.error
-        return self.history
 
     def set(self, **changes: Any) -> None:
         """Change settings by their names in `ConsumerSettings`, or ``workers``, ``worker_kind``, ``ordering``.
@@ -161,27 +183,86 @@ class TuningSession:
         ConfigError, ArgumentError
             A setting cannot be, or contradicts another; nothing is changed.
         """
-        others = {name: value for name, value in changes.items() if name in OTHER_KNOBS}
-        settings = {name: value for name, value in changes.items() if name not in OTHER_KNOBS}
         with self._changed:
-            self._want((self._wanted or self._bench).with_(settings, **others))
+            self._want(_with(self._wanted or self._bench, changes))
 
     def use(self, settings: ConsumerSettings) -> None:
         """Take other settings as a whole, such as a preset."""
         with self._changed:
+            self._want(_with(self._wanted or self._bench, settings))
+
+    def reset(self) -> None:
+        """Take the settings that it had in the beginning."""
+        with self._changed:
             bench = self._wanted or self._bench
-            self._want(replace(bench, setup=replace(bench.setup, settings=settings)))
+            self._want(replace(bench, setup=replace(self._first.setup, replay=bench.setup.replay)))
+
+    def replay(self) -> None:
+        """Read the topic over and over from its first record, whatever it was begun with."""
+        with self._changed:
+            bench = self._wanted or self._bench
+            self._want(replace(bench, setup=replace(bench.setup, replay=True), starts=None))
 
     def _want(self, bench: Bench) -> None:
         self._wanted, self._wanted_at = bench, time.monotonic()
         if not self.running:
             self._bench, self._wanted = bench, None
-        self._changed.notify_all()
+        self._tell()
+
+    def compare(self, a: Changes, b: Changes, *, seconds: float = 2.0, pairs: int = 6) -> Comparison:
+        """Measure two settings in turns on the same records, each from where this session began to read.
+
+        A turn is a consumer of its own, which takes a few seconds besides. What ran before is stopped.
+
+        Parameters
+        ----------
+        a, b : mapping, ConsumerSettings, str or Setup
+            What to change of what is set, as in `set`; or all settings, or a preset's name; or all that is `setup`.
+        seconds : float
+            How much of each turn counts, after a second that does not.
+        pairs : int
+            How many turns each has.
+
+        Returns
+        -------
+        Comparison
+            ``"B is 1.31x A (1.27-1.36)"``, or ``"no difference beyond noise"``.
+
+        Raises
+        ------
+        ConfigError, ArgumentError
+            A setting cannot be.
+        KafkalabError
+            What ended it.
+        """
+        self.stop()
+        self.start_comparison(a, b, seconds=seconds, pairs=pairs)
+        self._wait(lambda: False)
+        if self.comparison is None:
+            raise ArgumentError("the comparison was stopped before it came to a result")
+        return self.comparison
+
+    def start_comparison(self, a: Changes, b: Changes, *, seconds: float = 2.0, pairs: int = 6) -> None:
+        """Compare in the background, as `compare` does; ``comparison`` has the result.
+
+        A consumer that runs goes on afterwards.
+        """
+        check_seconds(seconds=seconds)
+        check_pairs(pairs)
+        with self._changed:
+            bench = self._wanted or self._bench
+            self._asked = _Asked(_with(bench, a), _with(bench, b), seconds, pairs)
+            self.comparison = None
+            if not self.running:
+                self._work_from("")
 
     def subscribe(self, watcher: Callable[[], object]) -> Callable[[], None]:
-        """Have a function called, in the session's thread, when there is something new; return what ends that."""
+        """Have a function called when there is something new, in the thread that it comes from; return what ends that.
+
+        It must not wait, and must not raise.
+        """
         self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
 
     def __enter__(self) -> Self:
         self.start()
@@ -208,6 +289,14 @@ class TuningSession:
         return (self._wanted or self._bench).setup
 
     @property
+    def previous(self) -> Setup | None:
+        """What was set before the last change; None where nothing was changed."""
+        with self._changed:
+            setups = [self._first.setup, *(phase.setup for phase in self._phases)]
+        now = self.setup
+        return next((each for each in reversed(setups) if replace(each, replay=now.replay) != now), None)
+
+    @property
     def settings(self) -> ConsumerSettings:
         """The client's settings, for `ConsumerGroup`, or in another client's names."""
         return self.setup.settings
@@ -231,7 +320,7 @@ class TuningSession:
         """What holds the consumer back, or None as long as that is not known."""
         with self._changed:
             found = self._phases[-1].measurement() if self._phases else None
-        return found.advice if found is not None and found.samples else None
+        return found.advice if found is not None and is_sure(found) else None
 
     @property
     def history(self) -> pd.DataFrame:
@@ -242,15 +331,13 @@ class TuningSession:
         pandas.DataFrame
             ``change``, ``records_rate`` (the median of up to two minutes), ``low`` and ``high`` (its interval),
             ``bytes_rate``, ``cpu``, ``queue_share``, ``seconds`` measured, ``bottleneck``, and ``against_first`` (times
-            as fast).
+            as fast). Rates are missing where three seconds were not measured.
         """
+        return history(self._rows())
+
+    def _rows(self) -> list[tuple[Any, ...]]:
         with self._changed:
-            found = [(phase.change, phase.measurement()) for phase in self._phases]
-        rows = [_row(change, each) for change, each in found]
-        frame = pd.DataFrame(rows, columns=_COLUMNS, index=pd.RangeIndex(1, len(rows) + 1, name="#"))
-        first = frame["records_rate"].iloc[0] if len(frame) else 0.0
-        frame["against_first"] = frame["records_rate"] / first if first else float("nan")
-        return frame
+            return [phase.row() for phase in self._phases]
 
     @property
     def series(self) -> pd.DataFrame:
@@ -260,21 +347,45 @@ class TuningSession:
         names = ("at", "records_rate", "bytes_rate", "queued", "queued_bytes", "waiting", "lag", "broker_share")
         frame = pd.DataFrame([[getattr(each, name) for name in names] for each in samples], columns=list(names))
         frame = frame.astype("float64")
-        frame["queue_share"] = [_queue_share(each, setup.settings) for each in samples]
+        frame["queue_share"] = [queue_share(each, setup.settings) for each in samples]
         frame["queue_share"] = frame["queue_share"].astype("float64")
         return frame.set_index("at")
 
     @property
     def marks(self) -> pd.DataFrame:
-        """Where something was changed, for a plot: ``at`` (as in `series`), ``change``, ``restarted``."""
+        """Where something was changed, for a plot.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``at`` (as in `series`), ``label`` (the number in `history`, or the letter of a comparison's turn),
+            ``change``, ``restarted``.
+        """
+        with self._changed:
+            zero, marks = self._zero or 0.0, list(self._marks)
+        rows = [(mark.at - zero, mark.label, mark.change, mark.restarted) for mark in marks]
+        return pd.DataFrame(rows, columns=["at", "label", "change", "restarted"])
+
+    @property
+    def settles_in(self) -> float:
+        """Seconds until what is measured counts, after a start or a change."""
+        return self._settles_in
+
+    def recent(self, seconds: float = _LIVE_S) -> Recent:
+        """Return what a plot shows of the last seconds."""
         with self._changed:
             zero = self._zero or 0.0
-            rows = [(phase.began - zero, phase.change, phase.restarted) for phase in self._phases]
-        return pd.DataFrame(rows, columns=["at", "change", "restarted"])
+            last = self._samples[-1].at if self._samples else 0.0
+            now = max(last, time.monotonic() - zero) if self.running and self._zero else last
+            samples = [each for each in self._samples if each.at >= now - seconds]
+            marks = [replace(mark, at=mark.at - zero) for mark in self._marks if mark.at - zero >= now - seconds]
+            settings = self.setup.settings
+        best = max((row[1] for row in self._rows() if row[1] == row[1]), default=float("nan"))
+        return recent(samples, marks, settings, now=now, best=best)
 
     @property
     def figure(self) -> Any:
-        """The last minute as a figure; `series` and `marks` have its numbers."""
+        """The last minute as a figure; `recent`, `series` and `marks` have its numbers."""
         # By name, since the layer of figures is above this one.
         return importlib.import_module("kafkalab.plot").throughput(self)
 
@@ -282,50 +393,86 @@ class TuningSession:
         setup, rate = self.setup, ""
         with self._changed:
             found = self._phases[-1].measurement() if self._phases else None
-        if found is not None and found.samples:
+        if found is not None and is_sure(found):
             rate = f" · {found.records_rate} records/s"
         failed = f": {self.error}" if self.error is not None else ""
         lag = short(self._samples[-1].lag) if self._samples else "unknown"
+        workers = f"{setup.workers} worker{'s' * (setup.workers > 1)}"
         where = f"{setup.topic} · {setup.partitions} partitions · lag {lag} · process {setup.process}"
-        return f"{where} · {self.state}{failed}\n{setup.workers} workers, {setup.settings!r}{rate}"
+        return f"{where} · {self.state}{failed}\n{workers}, {setup.settings!r}{rate}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Mapping[str, Any]:  # noqa: ARG002 - Jupyter's
+        return {"text/plain": repr(self), **(self.view() if self.view is not None else {})}
 
     # Its thread
 
-    def _work(self) -> None:
-        change = "start"
+    def _work(self, change: str) -> None:
         try:
-            while not self._stop.is_set() and change:
-                change = self._run_once(change)
+            while not self._stop.is_set() and (change or self._asked is not None):
+                if self._asked is not None:
+                    self._compare(self._asked)
+                else:
+                    change = self._run_once(change)
         except Exception as error:  # noqa: BLE001 - whoever looks at the session gets it
             self.error = error
         with self._changed:
             if self._phases:
                 self._phases[-1].close()
-            self._last = None
+            self._last, self._asked, self.progress, self._settles_in = None, None, "", 0.0
             self._turn_to("failed" if self.error is not None else "idle")
 
     def _run_once(self, change: str) -> str:
         """Run one consumer, until it is stopped, has ended, or has to be another; return what that changes."""
-        bench, self._last = self._bench, None
+        self._bench, self._last = self._bench.placed(), None
         limit = self._deadline
         self._begin(change, restarted=True)
         self._turn_to("connecting")
-        with Children(bench.jobs(limit)) as children:
+        with Children(self._bench.jobs(limit)) as children:
             for counts in children.counts(limit + _CONNECT_S):
                 if self._stop.is_set():
                     return ""
+                if self._asked is not None:
+                    return "after comparing"
                 if counts is not None:
                     self._note(counts)
                 if (wanted := self._due()) is None:
                     continue
-                change = _difference(self._bench.setup, wanted.setup)
-                live = _is_live(self._bench.setup, wanted.setup)
+                change = difference(self._bench.setup, wanted.setup)
+                live = is_live(self._bench.setup, wanted.setup)
                 self._bench = wanted
                 if not live:
                     return change
                 children.set_workers(wanted.setup.workers)
                 self._begin(change, restarted=False)
         return ""
+
+    def _compare(self, asked: _Asked) -> None:
+        self._end_phase()
+
+        def begin(name: str, number: int) -> None:
+            self._last = None
+            self.progress = f"A|B: turn {number} of {2 * asked.pairs}"
+            self._mark(Mark(time.monotonic(), name, f"A|B: {name}", restarted=True))
+            self._turn_to("comparing")
+
+        def note(counts: Counts) -> None:
+            with self._changed:
+                self._sample(counts)
+                self._turn_to("stopping" if self._stop.is_set() else "comparing")
+
+        self.comparison = compare(
+            asked.a.placed(),
+            asked.b.placed(),
+            seconds=asked.seconds,
+            pairs=asked.pairs,
+            warm_up=_TURN_WARM_UP_S,
+            begin=begin,
+            note=note,
+            stopped=lambda: self._stop.is_set() or self._asked is not asked,
+        )
+        with self._changed:
+            self._asked, self.progress = None if self._asked is asked else self._asked, ""
+            self._bench, self._wanted = self._wanted or self._bench, None
 
     def _due(self) -> Bench | None:
         """Take what is wanted, once it has been so for a moment."""
@@ -337,32 +484,49 @@ class TuningSession:
 
     def _begin(self, change: str, *, restarted: bool) -> None:
         with self._changed:
+            self._end_phase()
+            now = time.monotonic()
+            self._phases.append(Phase(self._bench.setup, change, now, restarted))
+            self._begun += 1
+            self._mark(Mark(now, str(self._begun), change, restarted))
+
+    def _end_phase(self) -> None:
+        with self._changed:
             if self._phases:
                 self._phases[-1].close()
-            self._phases.append(Phase(self._bench.setup, change, time.monotonic(), restarted))
+
+    def _mark(self, mark: Mark) -> None:
+        with self._changed:
+            self._marks.append(mark)
 
     def _note(self, counts: Counts) -> None:
         with self._changed:
             if counts.first_at is None:
                 empty = counts.partitions and not any(part.lag for part in counts.partitions.values())
                 self._turn_to("stopping" if self._stop.is_set() else "caught up" if empty else "connecting")
-            else:
-                self._zero = self._zero or counts.first_at
-                phase = self._phases[-1]
-                found = between(self._last, counts) if self._last is not None else None
-                self._last = counts
-                if found is not None:
-                    self._samples.append(replace(found, at=counts.at - self._zero))
-                since = max(phase.began, counts.first_at)
-                wait = self._warm_up if phase.restarted else _SETTLE_S
-                if counts.at >= since + wait:
-                    phase.counts.append(counts)
-                self._turn_to(self._state_of(phase, found, early=counts.at < since + wait))
+                return
+            found, phase = self._sample(counts), self._phases[-1]
+            since = max(phase.began, counts.first_at)
+            self._settles_in = max(since + (self._warm_up if phase.restarted else _SETTLE_S) - counts.at, 0.0)
+            if not self._settles_in:
+                phase.counts.append(counts)
+            self._turn_to(self._state_of(phase, found))
 
-    def _state_of(self, phase: Phase, found: Sample | None, *, early: bool) -> State:
+    def _sample(self, counts: Counts) -> Sample | None:
+        """Keep what has been since the last counters, and return it."""
+        if counts.first_at is None:
+            return None
+        self._zero = self._zero or counts.first_at
+        found = between(self._last, counts) if self._last is not None else None
+        self._last = counts
+        if found is not None:
+            self._samples.append(replace(found, at=counts.at - self._zero))
+        return found
+
+    def _state_of(self, phase: Phase, found: Sample | None) -> State:
         if self._stop.is_set():
             return "stopping"
-        if early:
+        if self._settles_in:
             return "warming up" if phase.change == "start" else "settling"
         if found is None or phase.setup.replay or found.broker_share < _CAUGHT_UP_SHARE:
             return "running"
@@ -371,59 +535,19 @@ class TuningSession:
     def _turn_to(self, state: State) -> None:
         with self._changed:
             self._state = state
-            self._changed.notify_all()
-            watchers = list(self._watchers)
-        for watcher in watchers:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        for watcher in list(self._watchers):
             watcher()
 
 
-_COLUMNS = [
-    "change",
-    "records_rate",
-    "low",
-    "high",
-    "bytes_rate",
-    "cpu",
-    "queue_share",
-    "seconds",
-    "bottleneck",
-]
-
-
-def _row(change: str, found: Measurement) -> tuple[Any, ...]:
-    rate, settings = found.records_rate, found.setup.settings
-    shares = [_queue_share(sample, settings) for sample in found.samples]
-    return (
-        change,
-        rate.median if found.samples else float("nan"),
-        rate.low if found.samples else float("nan"),
-        rate.high if found.samples else float("nan"),
-        found.average("bytes_rate"),
-        found.cpu,
-        sum(shares) / len(shares) if shares else 0.0,
-        found.seconds,
-        found.advice.bottleneck if found.samples else "",
-    )
-
-
-def _is_live(before: Setup, after: Setup) -> bool:
-    """Return whether a consumer that runs can become another one: only threads come and go, and no key moves."""
-    moves = after.worker_kind == "process" or after.ordering == "key"
-    return not moves and replace(after, workers=before.workers) == before
-
-
-def _queue_share(sample: Sample, settings: ConsumerSettings) -> float:
-    """Return how full the client's queue is, by the limit that is nearer."""
-    by_count = sample.queued / settings.queued_min_messages
-    return min(max(by_count, sample.queued_bytes / (settings.queued_max_messages_kbytes * 1024)), 1.0)
-
-
-def _difference(before: Setup, after: Setup) -> str:
-    old, new = before.settings.values(), after.settings.values()
-    pairs = [(name, old[name], new[name]) for name in new if old[name] != new[name]]
-    pairs += [
-        (name, getattr(before, name), getattr(after, name))
-        for name in OTHER_KNOBS
-        if getattr(before, name) != getattr(after, name)
-    ]
-    return ", ".join(f"{name} {was} -> {now}" for name, was, now in pairs)
+def _with(bench: Bench, changes: Changes) -> Bench:
+    if isinstance(changes, Setup):
+        return replace(bench, setup=checked(replace(changes, replay=bench.setup.replay)))
+    if not isinstance(changes, Mapping):
+        return replace(bench, setup=replace(bench.setup, settings=settings_of(changes)))
+    others = {name: value for name, value in changes.items() if name in OTHER_KNOBS}
+    settings = {name: value for name, value in changes.items() if name not in OTHER_KNOBS}
+    return bench.with_(settings, **others)

@@ -1,10 +1,9 @@
 //! Avro's binary form to columns, as a plan says: made of the schema that wrote it and the one that reads it.
 
-use std::borrow::Cow;
-
 use arrow_array::BinaryArray;
 use arrow_buffer::i256;
 
+use crate::fault_of_row::Bad;
 use crate::typed::{Column, Values};
 
 /// Items that take no bytes, such as nulls, which the arrays of one step may have: a few bytes could claim any number.
@@ -61,39 +60,6 @@ pub struct Field {
     pub column: Option<usize>,
 }
 
-/// Why a row cannot be read.
-#[derive(Debug)]
-pub struct Bad {
-    what: Cow<'static, str>,
-    path: String,
-}
-
-impl Bad {
-    fn within(mut self, name: &str) -> Self {
-        let dot = if self.path.is_empty() { "" } else { "." };
-        self.path = format!("{name}{dot}{}", self.path);
-        self
-    }
-}
-
-impl From<&'static str> for Bad {
-    fn from(what: &'static str) -> Self {
-        Self {
-            what: what.into(),
-            path: String::new(),
-        }
-    }
-}
-
-impl From<String> for Bad {
-    fn from(what: String) -> Self {
-        Self {
-            what: what.into(),
-            path: String::new(),
-        }
-    }
-}
-
 /// How a topic's values are read: into one column, which is a struct where they are records.
 #[derive(Debug)]
 pub struct Plan {
@@ -126,16 +92,11 @@ pub fn decode(
         free = input.free;
         let left = value.len() - input.at;
         let read = match read {
-            Ok(()) if left > 0 => Err(format!("{left} bytes too many").into()),
+            Ok(()) if left > 0 => Err(Bad::from(format!("{left} bytes too many"))),
             read => read,
         };
-        if let Err(Bad { what, path }) = read {
-            let place = if path.is_empty() {
-                String::new()
-            } else {
-                format!("field {path:?}: ")
-            };
-            errors.push((row, format!("{place}{what}, at byte {}", input.at)));
+        if let Err(bad) = read {
+            errors.push((row, bad.told(input.at)));
             column.resize(row);
             column.push_null();
         }

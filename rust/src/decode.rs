@@ -11,9 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 
 use crate::arrow::{capsules, import_array, import_schema};
-use crate::plan::avro_node;
-use crate::typed::Column;
-use crate::{avro, framing, json};
+use crate::plan::{avro_node, message};
+use crate::typed::{Column, structs};
+use crate::{avro, framing, json, protobuf};
 
 /// The columns of decoded values.
 #[pyclass(frozen, module = "kafkalab._native")]
@@ -47,7 +47,7 @@ impl DecodedValues {
 
 /// Read JSON values as columns.
 #[pyfunction]
-#[pyo3(signature = (values, schema, *, wanted=None, flatten=false, closed=false))]
+#[pyo3(signature = (values, schema, *, wanted=None, flatten=false, closed=false, skip=0))]
 pub fn decode_json(
     py: Python<'_>,
     values: &Bound<'_, PyAny>,
@@ -55,6 +55,7 @@ pub fn decode_json(
     wanted: Option<HashSet<String>>,
     flatten: bool,
     closed: bool,
+    skip: usize,
 ) -> PyResult<DecodedValues> {
     let values = import_array(values)?;
     let schema = import_schema(schema)?;
@@ -62,6 +63,7 @@ pub fn decode_json(
         wanted,
         flatten,
         closed,
+        skip,
     };
     let values = binary(&*values)?;
     py.detach(|| {
@@ -115,6 +117,50 @@ pub fn decode_avro(
             .ok_or_else(|| ArrowError::SchemaError(format!("Avro has no {}", plan.kind)))?;
         let errors = avro::decode(values, skip, &plan.plan, &mut column);
         DecodedValues::of_column(column, values.len(), errors)
+    })
+    .map_err(|error: ArrowError| PyValueError::new_err(error.to_string()))
+}
+
+/// How messages are read, and the columns that they make.
+#[pyclass(frozen, module = "kafkalab._native")]
+#[derive(Debug)]
+pub struct ProtobufPlan {
+    message: protobuf::Message,
+    fields: Fields,
+}
+
+#[pymethods]
+impl ProtobufPlan {
+    #[new]
+    fn new(fields: &Bound<'_, PyAny>, schema: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self {
+            message: message(fields)?,
+            fields: import_schema(schema)?.fields,
+        })
+    }
+}
+
+/// Read Protobuf messages as columns, without the bytes in front of each.
+#[pyfunction]
+pub fn decode_protobuf(
+    py: Python<'_>,
+    values: &Bound<'_, PyAny>,
+    plan: &Bound<'_, ProtobufPlan>,
+    skip: usize,
+) -> PyResult<DecodedValues> {
+    let values = import_array(values)?;
+    let values = binary(&*values)?;
+    let plan = plan.get();
+    py.detach(|| {
+        let mut columns = Column::all(&plan.fields)
+            .ok_or_else(|| ArrowError::SchemaError("Protobuf has no such types".to_owned()))?;
+        let errors = protobuf::decode(values, skip, &plan.message, &mut columns);
+        Ok(DecodedValues {
+            columns: structs(&plan.fields, columns, values.len(), None)?,
+            has_whole: false,
+            errors,
+            left_out: Vec::new(),
+        })
     })
     .map_err(|error: ArrowError| PyValueError::new_err(error.to_string()))
 }

@@ -27,6 +27,8 @@ pub struct Options {
     pub flatten: bool,
     /// Whether only the fields of the schema are built.
     pub closed: bool,
+    /// How many bytes stand in front of each value.
+    pub skip: usize,
 }
 
 /// The columns of a step, and its rows that could not be read.
@@ -100,6 +102,7 @@ impl<'o> Pass<'o> {
 
     /// Append a row, or nothing of it.
     fn row(&mut self, number: usize, value: &[u8]) -> Result<(), String> {
+        let value = value.get(self.options.skip..).unwrap_or_default();
         let value = value.strip_prefix(BOM).unwrap_or(value);
         if let Err(error) = std::str::from_utf8(value) {
             return Err(format!("no JSON: byte {} is no UTF-8", error.valid_up_to()));

@@ -10,6 +10,7 @@ mod connection;
 mod decode;
 mod error;
 mod fault;
+mod fault_of_row;
 mod fetch;
 mod framing;
 mod isolation;
@@ -18,6 +19,7 @@ mod json_column;
 mod json_cursor;
 mod json_fields;
 mod plan;
+mod protobuf;
 mod reader;
 mod response;
 #[cfg(test)]
@@ -40,7 +42,10 @@ mod _native {
     #[pymodule_export]
     use crate::connection::{Connection, StopFlag, TlsOptions};
     #[pymodule_export]
-    use crate::decode::{AvroPlan, DecodedValues, decode_avro, decode_json, split_framing};
+    use crate::decode::{
+        AvroPlan, DecodedValues, ProtobufPlan, decode_avro, decode_json, decode_protobuf,
+        split_framing,
+    };
     #[pymodule_export]
     use crate::error::{
         BatchTooLargeError, CorruptBatchError, MalformedResponseError, NativeError, StoppedError,

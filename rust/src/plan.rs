@@ -1,10 +1,14 @@
 //! Plans from Python: nested tuples, each beginning with the name of what it is.
 
+use std::collections::BTreeMap;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::avro::{Field, Node, Record};
+use crate::protobuf::{self, Kind, Message, Names};
+use crate::typed::Absent;
 
 type Fields = Vec<(String, Py<PyAny>, Option<usize>)>;
 type Defaults = Vec<(usize, Py<PyAny>, Vec<u8>)>;
@@ -62,4 +66,70 @@ fn record(fields: &Bound<'_, PyAny>, defaults: &Bound<'_, PyAny>) -> PyResult<Re
         record.defaults.push((column, node, bytes.into()));
     }
     Ok(record)
+}
+
+type Given = (
+    u32,
+    String,
+    usize,
+    Py<PyAny>,
+    bool,
+    Option<String>,
+    Vec<usize>,
+);
+
+/// Read how Protobuf's messages are to be read.
+pub fn message(given: &Bound<'_, PyAny>) -> PyResult<Message> {
+    let py = given.py();
+    let mut message = Message::default();
+    for (number, name, column, node, repeated, absent, rivals) in given.extract::<Vec<Given>>()? {
+        message.fields.push(protobuf::Field {
+            number,
+            name,
+            column,
+            kind: kind(node.bind(py))?,
+            repeated,
+            absent: match absent.as_deref() {
+                None => Absent::Null,
+                Some("") => Absent::Zero,
+                Some(name) => Absent::Name(name.as_bytes().into()),
+            },
+            rivals,
+        });
+    }
+    message.fields.sort_by_key(|field| field.number);
+    Ok(message)
+}
+
+fn kind(given: &Bound<'_, PyAny>) -> PyResult<Kind> {
+    let given = given.cast::<PyTuple>()?;
+    let kind_name: String = given.get_item(0)?.extract()?;
+    Ok(match kind_name.as_str() {
+        "bool" => Kind::Bool,
+        "varint" => Kind::Varint,
+        "zigzag" => Kind::Zigzag,
+        "fixed32" => Kind::Fixed32,
+        "fixed64" => Kind::Fixed64,
+        "bytes" => Kind::Bytes,
+        "time" => Kind::Time,
+        "wrapper" => Kind::Wrapper(Box::new(kind(&given.get_item(1)?)?)),
+        "message" => Kind::Message(message(&given.get_item(1)?)?),
+        "entry" => Kind::Message(Message {
+            is_entry: true,
+            ..message(&given.get_item(1)?)?
+        }),
+        "enum" => {
+            let names: BTreeMap<i32, String> = given.get_item(1)?.extract()?;
+            let bytes = |(number, name): (i32, String)| (number, name.into_bytes().into());
+            Kind::Enum(Names {
+                names: names.into_iter().map(bytes).collect(),
+                closed: given.get_item(2)?.extract()?,
+            })
+        }
+        _ => {
+            return Err(PyValueError::new_err(format!(
+                "{kind_name:?} is no part of a plan"
+            )));
+        }
+    })
 }

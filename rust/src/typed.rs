@@ -21,7 +21,6 @@ const MOST: usize = i32::MAX as usize;
 
 /// What stands where a row has no value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(dead_code, reason = "Protobuf has such values")]
 pub enum Absent {
     #[default]
     Null,
@@ -131,6 +130,13 @@ impl Column {
         self.lay(length + 1);
     }
 
+    /// Append zero, false or nothing.
+    pub fn push_zero(&mut self) {
+        let length = self.len();
+        self.nulls.append_non_null();
+        self.lay(length + 1);
+    }
+
     /// Append nothing, or what stands for it, up to a length, or forget what is beyond.
     pub fn resize(&mut self, length: usize) {
         if length < self.len() {
@@ -145,7 +151,6 @@ impl Column {
 
     /// Make the next value that of a row: forget one that it has, and let those before be absent.
     #[inline]
-    #[allow(dead_code, reason = "Protobuf's fields come in any order")]
     pub fn seek(&mut self, row: usize) {
         if self.len() != row {
             self.resize(row);

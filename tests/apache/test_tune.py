@@ -44,7 +44,7 @@ class TestSession:
             (child,) = children()
             session.set(workers=4)
             assert session.setup.workers == 4
-            wait_until(lambda: len(session.history) == 2 and session.history["seconds"].iloc[1] > 1)
+            wait_until(lambda: session.history["against_first"].notna().tolist() == [True, True])
             assert children() == [child]
             assert "workers, ConsumerSettings(fetch_queue_backoff_ms=1)" in repr(session)
         leave()
@@ -69,6 +69,31 @@ class TestSession:
             wait_until(lambda: bool(children()) and children() != [child])
             assert len(children()) == 1
         assert session.history["change"].iloc[1] == "fetch_min_bytes 1 -> 50"
+
+    def test_two_settings_in_turns(self, lab: kl.Lab, topic: str) -> None:
+        session = slow(lab, topic)
+        found = session.compare({}, {"workers": 4}, seconds=1, pairs=2)
+        assert found.differs
+        assert 2.5 < found.ratio.median < 5
+        assert found.change == "workers 1 -> 4"
+        assert (session.state, session.setup.workers, children()) == ("idle", 1, [])
+        assert session.marks["label"].tolist() == list("ABBA")
+        assert session.history.empty
+
+    def test_a_comparison_beside_a_run_goes_back_to_it(self, lab: kl.Lab, topic: str) -> None:
+        with slow(lab, topic, workers=2) as session:
+            wait_until(lambda: session.state in ("warming up", "running"))
+            session.start_comparison({}, {"workers": 4}, seconds=1, pairs=2)
+            wait_until(lambda: session.state == "comparing")
+            assert len(children()) <= 1
+            assert session.progress.startswith("A|B: turn ")
+            wait_until(lambda: session.comparison is not None)
+            wait_until(lambda: session.history["change"].tolist() == ["start", "after comparing"])
+            wait_until(lambda: len(children()) == 1)
+            session.start_comparison({}, {"workers": 4})
+            wait_until(lambda: session.state == "comparing")
+            session.stop()
+            assert (children(), session.comparison) == ([], None)
 
     def test_what_cannot_be_changes_nothing(self, lab: kl.Lab, topic: str) -> None:
         session = slow(lab, topic)
@@ -131,6 +156,10 @@ class TestSession:
                 return session.state == "caught up"
 
             wait_until(caught_up)
+            session.replay()
+            wait_until(lambda: session.state in ("warming up", "settling") and bool(len(session.series)))
+            assert session.setup.replay
+            assert session.history["change"].iloc[-1] == "replay False -> True"
 
 
 class TestSweep:

@@ -1,8 +1,7 @@
-"""Figures of frames: plain objects, kept nowhere, that a cell shows."""
+"""Records over time."""
 
 from __future__ import annotations
 
-from io import BytesIO
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -10,18 +9,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
-from matplotlib.figure import Figure
 
 from kafkalab.errors import ArgumentError, did_you_mean
+from kafkalab.plot.picture import Picture, shortened
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
-
-    from kafkalab.tuning.session import TuningSession
-    from kafkalab.tuning.sweep import SweepResult
 
 # Nearly everyone can tell blue from orange; line styles make four times as many lines of them.
 _LINES = tuple((color, style) for style, color in product(("-", "--", ":", "-."), ("tab:blue", "tab:orange")))
@@ -37,21 +33,10 @@ _STEPS_MS = (
 )
 _UNITS = {365 * _DAY: "year", _DAY: "day", _HOUR: "hour", _MINUTE: "minute", _SECOND: "second", 1: "millisecond"}
 _MOST_INTERVALS = 100_000
-_LABEL_LENGTH = 30
-_LIVE_S = 60.0
 # Shorter ones have ticks of microseconds, which matplotlib cannot place well.
 _LEAST_WIDTH_MS = 10_000
 # What datetime.datetime, and so an axis, can hold.
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
-
-
-class Picture(Figure):
-    """A figure that a cell shows by itself; ``savefig`` writes it to a file."""
-
-    def _repr_png_(self) -> bytes:
-        png = BytesIO()
-        self.savefig(png, format="png")
-        return png.getvalue()
 
 
 def timeline(
@@ -104,112 +89,6 @@ def timeline(
         axes.text(0.5, 0.5, "no records", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
     return picture
-
-
-def sweep(result: SweepResult) -> Picture:
-    """Draw what a sweep has found: what each knob does, two of them against each other, throughput by workers.
-
-    Parameters
-    ----------
-    result : SweepResult
-        What `Lab.sweep` gives.
-
-    Returns
-    -------
-    Picture
-        A panel for each knob with several values: the most records a second that each value has reached, with its
-        interval, and a dashed line at the knee of ``workers``; and a map of the two knobs that matter most.
-
-    Raises
-    ------
-    ArgumentError
-        Nothing was measured.
-    """
-    if not result.trials:
-        message = "the sweep has measured nothing: there is nothing to draw"
-        raise ArgumentError(message)
-    frame = result.frame
-    knobs = [name for name, values in result.space.items() if len(values) > 1] or list(result.space)[:1]
-    reach = {name: float(np.ptp(result.by_value(name).to_numpy())) for name in knobs}
-    pair = sorted(knobs, key=lambda name: -reach[name])[:2]
-    count = len(knobs) + (len(pair) > 1)
-    picture = Picture(figsize=(4 * count, 3.2), layout="constrained")
-    panels = picture.subplots(1, count, squeeze=False)[0]
-    for axes, name in zip(panels, knobs, strict=False):
-        _main_effect(axes, frame, name, result.knee if name == "workers" else None)
-    if len(pair) > 1:
-        _heat_map(picture, panels[-1], frame, pair[1], pair[0])
-    picture.suptitle(result.setup.topic, parse_math=False)
-    return picture
-
-
-def throughput(session: TuningSession) -> Picture:
-    """Draw what a tuning session has done in its last minute.
-
-    Parameters
-    ----------
-    session : TuningSession
-        What `Lab.tune` gives.
-
-    Returns
-    -------
-    Picture
-        Records a second, with the best so far as a dotted line and a numbered dashed line at each change, grey where
-        the consumer was restarted; below it, how full the client's queue is: at 0% the broker is slow, at 100% the
-        application.
-    """
-    series, marks = session.series, session.marks
-    end = float(series.index[-1]) if len(series) else _LIVE_S
-    shown = series[series.index >= end - _LIVE_S]
-    picture = Picture(figsize=(9, 4), layout="constrained")
-    rate, queue = picture.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    rate.set_title(f"{session.setup.topic} · {session.state}", parse_math=False)
-    rate.plot(shown.index, shown["records_rate"] / 1000, color="tab:blue", linewidth=2.5)
-    best = session.history["records_rate"].max() / 1000
-    if np.isfinite(best):
-        rate.axhline(best, linestyle=":", color="tab:orange", label=f"best {best:,.4g}")
-        rate.legend(loc="lower right", frameon=False)
-    for number, (at, restarted) in enumerate(zip(marks["at"].tolist(), marks["restarted"], strict=True), start=1):
-        if at >= end - _LIVE_S:
-            rate.axvline(at, linestyle="--", color="grey" if restarted else "tab:orange")
-            rate.annotate(str(number), (at, 1), xycoords=("data", "axes fraction"))
-    queue.fill_between(shown.index, shown["queue_share"] * 100, color="tab:blue", alpha=0.4)
-    rate.set_ylabel("thousand records/s")
-    queue.set(ylabel="queue, %", ylim=(0, 100), xlabel="seconds")
-    for axes in (rate, queue):
-        axes.set_xlim(max(end - _LIVE_S, 0), end)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    rate.set_ylim(bottom=0)
-    return picture
-
-
-def _main_effect(axes: Axes, frame: pd.DataFrame, name: str, knee: int | None) -> None:
-    best = frame.loc[frame.groupby(name, sort=True)["records_rate"].idxmax()]
-    places = np.arange(len(best))
-    spread = np.array([best["records_rate"] - best["low"], best["high"] - best["records_rate"]], dtype=float) / 1000
-    axes.errorbar(places, best["records_rate"] / 1000, spread, marker="o", capsize=3, color="tab:blue")
-    axes.set_xticks(places, [_shortened(str(value)) for value in best[name]])
-    if knee is not None:
-        axes.axvline(list(best[name]).index(knee), linestyle="--", color="tab:orange")
-        axes.set_title(f"knee at {knee}")
-    axes.set_xlabel(name)
-    axes.set_ylabel("thousand records/s")
-    axes.set_ylim(0, max(float(best["high"].max()) / 1000 * 1.1, 1e-3))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _heat_map(picture: Picture, axes: Axes, frame: pd.DataFrame, across: str, down: str) -> None:
-    table = frame.pivot_table(values="records_rate", index=down, columns=across, aggfunc="max") / 1000
-    image = axes.imshow(table.to_numpy(dtype=float), aspect="auto", origin="lower", cmap="viridis")
-    for label, ticks, values in (
-        (axes.set_xlabel, axes.set_xticks, table.columns),
-        (axes.set_ylabel, axes.set_yticks, table.index),
-    ):
-        ticks(np.arange(len(values)), [_shortened(str(value)) for value in values])
-        label(str(values.name))
-    picture.colorbar(image, ax=axes, label="thousand records/s")
 
 
 def _check_column(frame: pd.DataFrame, name: str) -> None:
@@ -298,15 +177,10 @@ def _draw(axes: Axes, edges: NDArray[np.int64], counts: dict[str, NDArray[np.int
 def _add_legend(axes: Axes, by: str) -> None:
     # Handed over one by one: of those that it finds itself, a legend leaves out labels that begin with an underscore.
     lines = axes.lines
-    labels = [_shortened(str(line.get_label())) for line in lines]
-    legend = axes.legend(lines, labels, title=_shortened(by), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    labels = [shortened(str(line.get_label())) for line in lines]
+    legend = axes.legend(lines, labels, title=shortened(by), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     for text in (legend.get_title(), *legend.get_texts()):
         text.set_parse_math(False)
-
-
-def _shortened(label: str) -> str:
-    line = " ".join(label.split())
-    return line if len(line) <= _LABEL_LENGTH else line[: _LABEL_LENGTH - 1] + "…"
 
 
 def _title(frame: pd.DataFrame, left_out: int) -> str:

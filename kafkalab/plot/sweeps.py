@@ -1,0 +1,81 @@
+"""What a sweep has found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kafkalab.errors import ArgumentError
+from kafkalab.plot.picture import Picture, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from kafkalab.tuning.sweep import SweepResult
+
+
+def sweep(result: SweepResult) -> Picture:
+    """Draw what a sweep has found: what each knob does, two of them against each other, throughput by workers.
+
+    Parameters
+    ----------
+    result : SweepResult
+        What `Lab.sweep` gives.
+
+    Returns
+    -------
+    Picture
+        A panel for each knob with several values: the most records a second that each value has reached, with its
+        interval, and a dashed line at the knee of ``workers``; and a map of the two knobs that matter most.
+
+    Raises
+    ------
+    ArgumentError
+        Nothing was measured.
+    """
+    if not result.trials:
+        message = "the sweep has measured nothing: there is nothing to draw"
+        raise ArgumentError(message)
+    frame = result.frame
+    knobs = [name for name, values in result.space.items() if len(values) > 1] or list(result.space)[:1]
+    reach = {name: float(np.ptp(result.by_value(name).to_numpy())) for name in knobs}
+    pair = sorted(knobs, key=lambda name: -reach[name])[:2]
+    count = len(knobs) + (len(pair) > 1)
+    picture = Picture(figsize=(4 * count, 3.2), layout="constrained")
+    panels = picture.subplots(1, count, squeeze=False)[0]
+    for axes, name in zip(panels, knobs, strict=False):
+        _main_effect(axes, frame, name, result.knee if name == "workers" else None)
+    if len(pair) > 1:
+        _heat_map(picture, panels[-1], frame, pair[1], pair[0])
+    picture.suptitle(result.setup.topic, parse_math=False)
+    return picture
+
+
+def _main_effect(axes: Axes, frame: pd.DataFrame, name: str, knee: int | None) -> None:
+    best = frame.loc[frame.groupby(name, sort=True)["records_rate"].idxmax()]
+    places = np.arange(len(best))
+    spread = np.array([best["records_rate"] - best["low"], best["high"] - best["records_rate"]], dtype=float) / 1000
+    axes.errorbar(places, best["records_rate"] / 1000, spread, marker="o", capsize=3, color="tab:blue")
+    axes.set_xticks(places, [shortened(str(value)) for value in best[name]])
+    if knee is not None:
+        axes.axvline(list(best[name]).index(knee), linestyle="--", color="tab:orange")
+        axes.set_title(f"knee at {knee}")
+    axes.set_xlabel(name)
+    axes.set_ylabel("thousand records/s")
+    axes.set_ylim(0, max(float(best["high"].max()) / 1000 * 1.1, 1e-3))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _heat_map(picture: Picture, axes: Axes, frame: pd.DataFrame, across: str, down: str) -> None:
+    table = frame.pivot_table(values="records_rate", index=down, columns=across, aggfunc="max") / 1000
+    image = axes.imshow(table.to_numpy(dtype=float), aspect="auto", origin="lower", cmap="viridis")
+    for label, ticks, values in (
+        (axes.set_xlabel, axes.set_xticks, table.columns),
+        (axes.set_ylabel, axes.set_yticks, table.index),
+    ):
+        ticks(np.arange(len(values)), [shortened(str(value)) for value in values])
+        label(str(values.name))
+    picture.colorbar(image, ax=axes, label="thousand records/s")
