@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from benchmarks.readers import SAMPLED, Source, readers
+from benchmarks.readers import SAMPLED, Source, content_of, readers
 from benchmarks.topics import Content
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ def _spinning() -> Iterator[None]:
 
 
 def _size(result: Result) -> int:
+    if isinstance(result, Content):
+        return 0
     if isinstance(result, pa.Table):
         return int(result.get_total_buffer_size())
     return int(result.memory_usage(deep=True).sum())
@@ -74,13 +75,12 @@ def _size(result: Result) -> int:
 
 def _found(result: Result) -> dict[str, Any]:
     """Sum up the records, and name each one's place where they are few."""
+    if isinstance(result, Content):
+        return {"content": asdict(result)}
     table = result if isinstance(result, pa.Table) else pa.Table.from_pandas(result, preserve_index=False)
-    partitions, offsets, lengths = (
-        column.to_numpy().astype("int64")
-        for column in (table["partition"], table["offset"], pc.binary_length(table["value"]))
-    )
-    places = list(zip(partitions.tolist(), offsets.tolist(), strict=True)) if len(table) <= SAMPLED else []
-    return {"content": asdict(Content.of(partitions, offsets, lengths)), "places": places}
+    few = table.select(["partition", "offset"]).to_pylist() if len(table) <= SAMPLED else []
+    places = [(row["partition"], row["offset"]) for row in few]
+    return {"content": asdict(content_of(table)), "places": places}
 
 
 def _cpu_seconds() -> float:

@@ -60,6 +60,7 @@ def contenders() -> dict[str, Contender]:
         Contender("tuned-loop", "tuned-loop", everywhere=True),
         Contender("arrow", "arrow", everywhere=True),
         Contender("arrow-table", "arrow-table", everywhere=True),
+        Contender("arrow-count", "arrow-count", everywhere=True),
         Contender("c-drain", "c-drain", everywhere=True),
         Contender("java-drain", "java-drain", everywhere=True),
         Contender("arrow-1", "arrow-1"),

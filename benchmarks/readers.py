@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchmarks.topics import Content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kafkalab.lab import Lab
 
-    Result: TypeAlias = pd.DataFrame | pa.Table
+    Result: TypeAlias = pd.DataFrame | pa.Table | Content
     Read: TypeAlias = Callable[[], Result]
 
 SAMPLED = 1_000
@@ -41,6 +45,7 @@ def readers() -> dict[str, Callable[[Source], Read]]:
         "arrow": partial(_frame, engine="arrow"),
         "arrow-1": _frame_over_one_connection,
         "arrow-table": _table,
+        "arrow-count": _count,
         "librdkafka": partial(_frame, engine="librdkafka"),
         "kafkarrow": _kafkarrow,
         "sample": _sample,
@@ -112,9 +117,27 @@ def _table(source: Source) -> Read:
     return lambda: lab.scan(source.topic, progress=False).to_table()
 
 
+def _count(source: Source) -> Read:
+    lab = _connected(source, "arrow")
+
+    def read() -> Content:
+        return sum((content_of(rows) for rows in lab.scan(source.topic, progress=False)), Content())
+
+    return read
+
+
 def _sample(source: Source) -> Read:
     lab = _connected(source, "arrow")
     return lambda: lab.sample(source.topic, SAMPLED, seed=_SEED, value="bytes")
+
+
+def content_of(rows: pa.Table | pa.RecordBatch) -> Content:
+    """Sum up records."""
+    partitions, offsets, lengths = (
+        np.asarray(column).astype("int64", copy=False)
+        for column in (rows["partition"], rows["offset"], pc.binary_length(rows["value"]))
+    )
+    return Content.of(partitions, offsets, lengths)
 
 
 def _kafkarrow(source: Source) -> Read:

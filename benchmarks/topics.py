@@ -77,9 +77,15 @@ class Case:
 class Content:
     """What a topic holds, or a frame: tells any two apart where a record lacks, doubles, or has another's value."""
 
-    records: int
-    value_bytes: int
-    checksum: int
+    records: int = 0
+    value_bytes: int = 0
+    checksum: int = 0
+
+    def __add__(self, other: Content) -> Content:
+        """Sum up both."""
+        return Content(
+            self.records + other.records, self.value_bytes + other.value_bytes, self.checksum + other.checksum
+        )
 
     @classmethod
     def of(cls, partitions: NDArray[np.int64], offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> Content:

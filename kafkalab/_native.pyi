@@ -317,7 +317,7 @@ class FetchResponse:
         read_committed: bool,
         headers: bool = False,
         check_crcs: bool = True,
-        max_step_bytes: int = 3_145_728,
+        max_step_bytes: int = 4_194_304,
         max_batch_bytes: int = ...,
     ) -> Step | None:
         """Parse on, without the GIL; partition by partition, each in offset order.
@@ -325,7 +325,7 @@ class FetchResponse:
         Parameters
         ----------
         wanted : dict
-            ``(topic, partition)`` to the offsets ``(start, end)`` to give, looked up when a partition begins. Others,
+            ``(topic, partition)`` to the offsets ``(start, end)`` to give, which count when a partition begins. Others,
             and those with an error code, are passed over.
         read_committed : bool
             Whether the records of aborted transactions are left out.
@@ -333,7 +333,7 @@ class FetchResponse:
             Whether the ``headers`` column is built.
         check_crcs : bool, default True
             Whether each batch's CRC-32C is checked.
-        max_step_bytes : int, default 3 MiB
+        max_step_bytes : int, default 4 MiB
             Decompressed bytes after which a step ends, between batches where it can, else between records.
         max_batch_bytes : int, default 256 MiB
             The most that one batch may hold decompressed.

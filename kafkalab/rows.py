@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kafkalab.decode.base import Decoded, Decoder, Format
     from kafkalab.decode.registry import Registry
     from kafkalab.fetch.base import Fetched
+    from kafkalab.model import OffsetRange
     from kafkalab.plan import TimeWindow
 
 OnError: TypeAlias = Literal["raise", "column", "skip"]
@@ -40,7 +41,9 @@ _TYPES = {
     "_error": pa.string(),
     "_raw": pa.binary(),
 }
+_TIMESTAMP_TYPES = pa.array(TIMESTAMP_TYPES)
 _SOURCES = ("key", "value")
+_MOST_PLACES = 16  # of some 100 KB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,7 @@ class RowShaper:
         self._windows = windows or {}
         self._filter = None if options.where is None else Filter.of(options.where, _TYPES)
         self._decoders: dict[str, Decoder] = {}
+        self._places = _Places()
 
     def shape(self, fetched: Fetched) -> pa.RecordBatch:
         """Return the rows of one step that pass, with all their columns.
@@ -211,7 +215,7 @@ class RowShaper:
         DecodeError
             A key or value is not in its format, and errors are to be raised.
         """
-        rows = in_window(_placed(fetched), self._windows.get(fetched.offset_range.partition))
+        rows = in_window(self._placed(fetched), self._windows.get(fetched.offset_range.partition))
         count = rows.num_rows
         if self.options.errors == "column":
             for name in _ERROR_COLUMNS:
@@ -223,6 +227,13 @@ class RowShaper:
                 rows = self._decoded(rows, source)
         self.names.rows += count
         return rows if self._filter is None else self._filtered(rows, self._filter)
+
+    def _placed(self, fetched: Fetched) -> pa.RecordBatch:
+        """Return all columns of records as they are stored."""
+        offset, timestamp, timestamp_type, *others = fetched.arrow_batch.columns
+        types = pa.DictionaryArray.from_arrays(timestamp_type, _TIMESTAMP_TYPES, safe=False)
+        columns = [*self._places.of(fetched.offset_range, len(offset)), offset, timestamp, types, *others]
+        return pa.RecordBatch.from_arrays(columns, ["topic", "partition", *fetched.arrow_batch.schema.names])
 
     @property
     def _used(self) -> frozenset[str] | None:
@@ -337,16 +348,22 @@ def in_window(rows: pa.RecordBatch, window: TimeWindow | None) -> pa.RecordBatch
     return rows.filter(keep)
 
 
-def _placed(fetched: Fetched) -> pa.RecordBatch:
-    offset, timestamp, timestamp_type, *others = fetched.arrow_batch.columns
-    names = fetched.arrow_batch.schema.names
-    count = len(offset)
-    columns = [
-        pa.DictionaryArray.from_arrays(np.zeros(count, dtype=np.int8), [fetched.offset_range.topic]),
-        pa.array(np.full(count, fetched.offset_range.partition, dtype=np.int32)),
-        offset,
-        timestamp,
-        pa.DictionaryArray.from_arrays(timestamp_type, TIMESTAMP_TYPES),
-        *others,
-    ]
-    return pa.RecordBatch.from_arrays(columns, ["topic", "partition", *names])
+class _Places:
+    """The columns that are the same for all records of a partition, made once and cut to length.
+
+    To make a column lets go of the interpreter a few times, and where another thread keeps it busy, it takes up to
+    5 ms each time to get it back.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, int], tuple[pa.Array, pa.Array]] = {}
+
+    def of(self, offset_range: OffsetRange, count: int) -> list[pa.Array]:
+        """Return topic and partition of so many records."""
+        key = (offset_range.topic, offset_range.partition)
+        if key not in self._made or len(self._made[key][1]) < count:
+            if len(self._made) >= _MOST_PLACES:
+                self._made.clear()
+            topics = pa.DictionaryArray.from_arrays(np.zeros(count, dtype=np.int8), [offset_range.topic])
+            self._made[key] = (topics, pa.array(np.full(count, offset_range.partition, dtype=np.int32)))
+        return [column.slice(0, count) for column in self._made[key]]

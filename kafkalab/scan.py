@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,6 +29,7 @@ from kafkalab.fetch.readahead import ReadAhead
 from kafkalab.model import PartitionReceipt, Receipt, StopReason
 from kafkalab.progress import progress
 from kafkalab.rows import Names, RowOptions, RowShaper
+from kafkalab.timeslice import short_turns
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -268,7 +269,9 @@ class _Run:
 
     def __iter__(self) -> Iterator[tuple[PartitionReceipt, pa.RecordBatch]]:
         try:
-            with progress(self.scan.plan.span, self.scan.plan.topic, shown=self.scan.show_progress) as advance:
+            turns = nullcontext() if self.scan.fetch_options.follow else short_turns()
+            shown = progress(self.scan.plan.span, self.scan.plan.topic, shown=self.scan.show_progress)
+            with turns, shown as advance:
                 yield from self._steps(advance)
             if self.scan.names is None:
                 self.shaper.names.check(self.scan.row_options)

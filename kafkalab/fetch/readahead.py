@@ -31,7 +31,7 @@ class ReadAhead:
     def __init__(self, sources: Sequence[Generator[Fetched]], control: FetchControl, most_bytes: int) -> None:
         self._control = control
         self._most_bytes = most_bytes
-        self._waiting: deque[Fetched] = deque()
+        self._waiting: deque[tuple[Fetched, int]] = deque()
         self._bytes = 0
         self._error: BaseException | None = None
         self._running = len(sources)
@@ -65,7 +65,7 @@ class ReadAhead:
         with self._changed:
             while self._bytes and self._bytes + size > self._most_bytes and not self._control.stop.is_set():
                 self._changed.wait(_LOOK_S)
-            self._waiting.append(fetched)
+            self._waiting.append((fetched, size))
             self._bytes += size
             self._changed.notify_all()
         return not self._control.stop.is_set()
@@ -82,8 +82,8 @@ class ReadAhead:
             if not self._waiting and not self.ended:
                 self._changed.wait(seconds)
             if self._waiting:
-                fetched = self._waiting.popleft()
-                self._bytes -= fetched.arrow_batch.nbytes
+                fetched, size = self._waiting.popleft()
+                self._bytes -= size
                 self._changed.notify_all()
                 return fetched
             if self._error is not None:

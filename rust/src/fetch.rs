@@ -108,32 +108,53 @@ impl FetchResponse {
         }
     }
 
-    /// Find the next partition that is wanted and has records.
-    fn seek(&mut self, wanted: &Bound<'_, PyDict>) -> PyResult<bool> {
-        while let Some(partition) = self.response.partitions.get(self.current) {
-            if self.cursor.is_some() {
-                return Ok(true);
+    /// Look up what is wanted of the partitions that are still to be read and have records.
+    fn ranges(&self, wanted: &Bound<'_, PyDict>) -> PyResult<Vec<Option<(i64, i64)>>> {
+        let range = |partition: &Partition| {
+            if partition.records.is_empty() || partition.error_code != 0 {
+                return Ok(None);
             }
-            let range = if partition.records.is_empty() || partition.error_code != 0 {
-                None
-            } else {
-                wanted.get_item((&*partition.topic, partition.partition))?
-            };
-            if let Some(range) = range {
-                let (start, end) = range.extract()?;
-                self.cursor = Some(Cursor::new(start, end, &partition.aborted));
-            } else {
-                self.current += 1;
-            }
-        }
-        Ok(false)
+            let range = wanted.get_item((&*partition.topic, partition.partition))?;
+            range.map(|range| range.extract()).transpose()
+        };
+        self.response.partitions[self.current..]
+            .iter()
+            .map(range)
+            .collect()
     }
 
-    /// Take a step in the current partition, or leave it.
+    /// Take the next step, in whichever partition that is.
+    fn next(
+        &mut self,
+        ranges: &[Option<(i64, i64)>],
+        options: &Options,
+    ) -> Result<Option<Step>, Error> {
+        for range in ranges {
+            let partition = &self.response.partitions[self.current];
+            if let (None, Some((start, end))) = (&self.cursor, *range) {
+                self.cursor = Some(Cursor::new(start, end, &partition.aborted));
+            }
+            let (topic, partition) = (Arc::clone(&partition.topic), partition.partition);
+            if let Some(step) = self.step(options)? {
+                return Ok(Some(Step {
+                    topic,
+                    partition,
+                    next_offset: step.next_offset,
+                    record_batch: arrow::record_batch(step.columns).map_err(|error| {
+                        Error::Python(PyRuntimeError::new_err(error.to_string()))
+                    })?,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Take a step in the current partition, and leave it where no other can follow.
     fn step(&mut self, options: &Options) -> Result<Option<ParsedStep>, Error> {
         let (Some(cursor), Some(partition)) =
             (&mut self.cursor, self.response.partitions.get(self.current))
         else {
+            self.current += 1;
             return Ok(None);
         };
         let (frame, decompressor) = self.workspace.split();
@@ -141,7 +162,7 @@ impl FetchResponse {
         let step = cursor
             .step(records, options, decompressor)
             .map_err(|error| at(partition, error))?;
-        if step.is_none() {
+        if step.is_none() || cursor.is_done(records) {
             self.cursor = None;
             self.current += 1;
         }
@@ -195,7 +216,7 @@ impl FetchResponse {
             .collect()
     }
 
-    #[pyo3(signature = (wanted, *, read_committed, headers=false, check_crcs=true, max_step_bytes=3 << 20, max_batch_bytes=256 << 20))]
+    #[pyo3(signature = (wanted, *, read_committed, headers=false, check_crcs=true, max_step_bytes=4 << 20, max_batch_bytes=256 << 20))]
     #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn next_step(
         &mut self,
@@ -214,26 +235,11 @@ impl FetchResponse {
             max_step_bytes,
             max_batch_bytes,
         };
-        while self.seek(wanted)? {
-            let at = self.current;
-            // In one go: where another thread keeps Python busy, coming back to it can take 5 ms.
-            let step = py.detach(|| {
-                let step = self.step(&options)?;
-                Ok::<_, Error>(
-                    step.map(|step| (step.next_offset, arrow::record_batch(step.columns))),
-                )
-            })?;
-            if let Some((next_offset, record_batch)) = step {
-                let partition = &self.response.partitions[at];
-                return Ok(Some(Step {
-                    topic: Arc::clone(&partition.topic),
-                    partition: partition.partition,
-                    next_offset,
-                    record_batch: record_batch
-                        .map_err(|error| PyRuntimeError::new_err(error.to_string()))?,
-                }));
-            }
+        let ranges = self.ranges(wanted)?;
+        if ranges.iter().all(Option::is_none) {
+            return Ok(None);
         }
-        Ok(None)
+        // In one go: where another thread keeps Python busy, coming back to it can take 5 ms.
+        Ok(py.detach(|| self.next(&ranges, &options))?)
     }
 }

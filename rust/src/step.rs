@@ -63,6 +63,11 @@ impl Cursor {
         }
     }
 
+    /// Whether it is known that no step follows.
+    pub fn is_done(&self, records: &[u8]) -> bool {
+        self.held.is_none() && matches!(front(&records[self.position..]), Ok(Front::Cut(_)))
+    }
+
     /// Read on; `None` when no whole batch is left.
     pub fn step(
         &mut self,
