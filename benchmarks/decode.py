@@ -1,4 +1,4 @@
-"""How fast JSON becomes typed columns: by the loops that people write, other readers, and kafkalab."""
+"""How fast values become typed columns: by the loops that people write, other readers, and kafkalab."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,60 +18,31 @@ import numpy as np
 import orjson
 import pandas as pd
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json
 
+from benchmarks.encoded import (
+    AVRO,
+    BYTES,
+    PROTOBUF,
+    Input,
+    as_avro,
+    as_json,
+    as_protobuf,
+    decoded,
+    sum_of_orders,
+)
 from benchmarks.readers import Source, readers
 from benchmarks.report import interval, into_page
 from benchmarks.topics import Case, Topics, orders
 from kafkalab.brokers import ApacheKafka
 from kafkalab.connect import connect
-from kafkalab.decode.joining import unify
 from kafkalab.decode.json import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+_COMPARED = ("fastavro", "orjson", "pandas", "polars", "protobuf", "pyarrow")
 _PAGE = Path(__file__).parent.parent / "docs" / "decoding.md"
-_BYTES = 110
-_STEP_BYTES = 16 << 20  # what the engine hands over at a time
-_BAD_EVERY = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """The same values as the loops have them and as the engine hands them over."""
-
-    texts: list[bytes]
-    steps: list[pa.Array]
-    bad_steps: list[pa.Array]
-
-    @classmethod
-    def of(cls, count: int) -> Input:
-        """Return orders; in the bad steps one in a hundred is cut off or no JSON at all."""
-        values = [value for chunk in orders(count, _BYTES) for _, value in chunk]
-        bad = list(values)
-        for number in range(0, count, _BAD_EVERY):
-            bad[number] = bad[number][:60] if number % (2 * _BAD_EVERY) else b"not json"
-        size = _STEP_BYTES // (sum(map(len, values)) // count)
-        steps, bad_steps = (
-            [pa.array(each[start : start + size], pa.binary()) for start in range(0, count, size)]
-            for each in (values, bad)
-        )
-        return cls(values, steps, bad_steps)
-
-
-def _decoded(steps: Sequence[pa.Array]) -> pa.Table:
-    """Decode steps as a scan does, and join them as a read does."""
-    decode = Json().decoder()
-    tables = []
-    for step in steps:
-        decoded = decode(step)
-        tables.append(
-            pa.Table.from_arrays([a for _, _, a in decoded], schema=pa.schema([field for _, field, _ in decoded]))
-        )
-    return unify(tables)
 
 
 WITHOUT_KAFKA: dict[str, Callable[[Input], Any]] = {
@@ -80,8 +50,8 @@ WITHOUT_KAFKA: dict[str, Callable[[Input], Any]] = {
     "json.loads": lambda given: pd.DataFrame.from_records([json.loads(value) for value in given.texts]),
     "pyarrow.json": lambda given: pyarrow.json.read_json(io.BytesIO(b"\n".join(given.texts))),
     "polars": lambda given: pl.read_ndjson(b"\n".join(given.texts)),
-    "kafkalab": lambda given: _decoded(given.steps),
-    "kafkalab, 1% bad": lambda given: _decoded(given.bad_steps),
+    "kafkalab": lambda given: decoded(Json().decoder(), given.steps),
+    "kafkalab, 1% bad": lambda given: decoded(Json().decoder(), given.bad_steps),
 }
 
 
@@ -101,6 +71,7 @@ def _read(bootstrap_servers: str, case: Case) -> Callable[[], pd.DataFrame]:
     return lambda: lab.read(case.topic, value="json", limit=None, max_bytes=None, progress=False)
 
 
+FORMATS = {"json": (as_json, WITHOUT_KAFKA), "avro": (as_avro, AVRO), "protobuf": (as_protobuf, PROTOBUF)}
 WITH_KAFKA = {"consume() and json.loads": _loop, 'read(value="json")': _read}
 
 
@@ -114,17 +85,18 @@ def timed(job: Callable[[], Any]) -> tuple[Any, float, float]:
 
 def compare(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the measurements, the contenders taking turns."""
-    given = Input.of(asked.records)
-    total = sum(orjson.loads(value)["order"] for value in given.texts)
-    for repeat in range(asked.repeats):
-        for name, decode in WITHOUT_KAFKA.items():
-            made, seconds, cpu = timed(partial(decode, given))
-            if "bad" in name:
-                assert pc.count(pa.table(made)["order"]).as_py() == asked.records - len(range(0, asked.records, 100))
-            else:
-                assert int(np.asarray(made["order"]).sum()) == total, name
-            yield {"kafka": False, "repeat": repeat, "contender": name, "seconds": seconds, "cpu_seconds": cpu}
-    case = Case(_BYTES, "none", asked.records)
+    total = sum(orjson.loads(value)["order"] for chunk in orders(asked.records, BYTES) for _, value in chunk)
+    for kind in asked.formats:
+        make, contenders = FORMATS[kind]
+        given = make(asked.records)
+        for repeat in range(asked.repeats):
+            for name, decode in contenders.items():
+                made, seconds, cpu = timed(partial(decode, given))
+                count, found = sum_of_orders(made)
+                assert count == asked.records - (len(range(0, asked.records, 100)) if "bad" in name else 0), name
+                assert "bad" in name or found == total, name
+                yield {"what": kind, "repeat": repeat, "contender": name, "seconds": seconds, "cpu_seconds": cpu}
+    case = Case(BYTES, "none", asked.records)
     if asked.broker:
         with ApacheKafka() as broker:
             Topics(broker.bootstrap_servers).fill(case)
@@ -132,7 +104,7 @@ def compare(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 for name, start in WITH_KAFKA.items():
                     made, seconds, cpu = timed(start(broker.bootstrap_servers, case))
                     assert (len(made), int(made["order"].sum())) == (asked.records, total), name
-                    yield {"kafka": True, "repeat": repeat, "contender": name, "seconds": seconds, "cpu_seconds": cpu}
+                    yield {"what": "kafka", "repeat": repeat, "contender": name, "seconds": seconds, "cpu_seconds": cpu}
 
 
 def table(measured: pd.DataFrame, records: int) -> str:
@@ -155,12 +127,12 @@ def table(measured: pd.DataFrame, records: int) -> str:
 
 def section(measured: pd.DataFrame, records: int) -> str:
     """Return the results as a part of a page."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("orjson", "pandas", "polars", "pyarrow"))
+    versions = ", ".join(f"{name} {version(name)}" for name in _COMPARED)
     about = (
         f"{time.strftime('%Y-%m-%d', time.gmtime())}: {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{versions}; {records:,} values of {_BYTES} bytes, {measured['repeat'].nunique()} repeats of each.\n"
+        f"{versions}; {records:,} values, as JSON of {BYTES} bytes, {measured['repeat'].nunique()} repeats of each.\n"
     )
-    return "\n".join([about, *(table(rows, records) for _, rows in measured.groupby("kafka"))])
+    return "\n".join([about, *(table(rows, records) for _, rows in measured.groupby("what", sort=False))])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -168,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each contender")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="what to measure (all)")
     parser.add_argument("--broker", action="store_true", help="also read from a broker that is started for it")
     parser.add_argument("--update-docs", action="store_true", help="also write the results into docs/")
     asked = parser.parse_args(arguments)

@@ -225,8 +225,8 @@ class AvroPlan:
     def __new__(cls, root: tuple[Any, ...], named: Sequence[tuple[Any, ...]], schema: Any) -> Self:
         """Take a plan, as tuples that begin with the name of what they are, and the columns' schema."""
 
-def decode_avro(values: Any, plan: AvroPlan, skip: int) -> DecodedValues:
-    """Read a binary array as Avro, without the GIL and without the first bytes of each value."""
+def decode_avro(values: Any, plan: AvroPlan, front: bytes) -> DecodedValues:
+    """Read a binary array as Avro, without the GIL; what has not these bytes in front is null."""
 
 @final
 class ProtobufPlan:
@@ -235,8 +235,8 @@ class ProtobufPlan:
     def __new__(cls, fields: Sequence[tuple[Any, ...]], schema: Any) -> Self:
         """Take the fields, as tuples of number, name, column, kind, whether repeated, what is absent, and rivals."""
 
-def decode_protobuf(values: Any, plan: ProtobufPlan, skip: int) -> DecodedValues:
-    """Read a binary array as Protobuf, without the GIL and without the first bytes of each value."""
+def decode_protobuf(values: Any, plan: ProtobufPlan, front: bytes) -> DecodedValues:
+    """Read a binary array as Protobuf, without the GIL; what has not these bytes in front is null."""
 
 def split_framing(values: Any, *, indexes: bool) -> tuple[list[bytes], DecodedValues]:
     """Return the different fronts of values: a zero, a schema id, Protobuf's indexes; and the number of each row's."""

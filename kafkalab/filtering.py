@@ -91,7 +91,8 @@ class Filter:
             except pa.ArrowInvalid as error:
                 match = _MISSING_FIELD.match(str(error))
                 if match is None or match[1] in missing:
-                    raise ArgumentError(f"where cannot be applied to the rows: {error}") from error
+                    hint = "; compare decimals with Decimal('150')" if "Precision" in str(error) else ""
+                    raise ArgumentError(f"where cannot be applied to the rows: {error}{hint}") from error
                 missing.add(match[1])
                 rows = rows.append_column(match[1], pa.nulls(rows.num_rows))
             except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:

@@ -32,7 +32,8 @@ _NULLABLE: dict[pa.DataType, ExtensionDtype] = {
     pa.float64(): pd.Float64Dtype(),
 }
 # What datetime.datetime can hold: pandas cannot print a frame with times outside of it.
-_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+_FIRST_S, _END_S = -62_135_596_800, 253_402_300_800
+_PER_S = {"s": 1, "ms": 1000, "us": 1_000_000}  # nanoseconds do not reach so far
 
 
 def to_frame(table: pa.Table, receipt: Receipt, dtype_backend: DtypeBackend | None = None) -> pd.DataFrame:
@@ -106,9 +107,9 @@ def _inexact_as_floats(table: pa.Table) -> Iterator[str]:
 def printable(table: pa.Table) -> pa.Table:
     """Return a table without times that pandas cannot print; they are null instead, with a warning."""
     for number, column in enumerate(table.schema):
-        if pa.types.is_timestamp(column.type):
-            numbers = table[column.name].cast(pa.int64())
-            outside = pc.or_(pc.less(numbers, _FIRST_MS), pc.greater(numbers, _LAST_MS))
+        if pa.types.is_timestamp(column.type) and column.type.unit in _PER_S:
+            numbers, per_s = table[column.name].cast(pa.int64()), _PER_S[column.type.unit]
+            outside = pc.or_(pc.less(numbers, _FIRST_S * per_s), pc.greater_equal(numbers, _END_S * per_s))
             count = pc.sum(outside).as_py()
             if count:
                 message = f"{count} times outside the years 1 to 9999 are NaT; dtype_backend='pyarrow' keeps them"

@@ -8,10 +8,12 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import fastavro
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -349,7 +351,7 @@ def schemas(draw: st.DrawFn, depth: int = 3) -> Any:  # noqa: PLR0911 - a kind e
     unique = f"T{next(NUMBERS)}"
     match kind:
         case "record":
-            fields = draw(st.lists(names, unique=True, max_size=3))
+            fields = draw(st.lists(names, unique=True, min_size=1, max_size=3))
             return record(*((name, draw(schemas(depth - 1))) for name in fields), name=unique)
         case "array":
             return {"type": "array", "items": draw(schemas(depth - 1))}
@@ -475,6 +477,44 @@ def test_a_given_schema_has_its_columns_before_anything_is_read(lab: kl.Lab) -> 
 def test_a_filter_reaches_the_fields(lab: kl.Lab) -> None:
     frame = lab.read("orders", value=Avro(SCHEMA), where=pc.field("id") > 7, columns=["tags"])
     assert [list(tags) for tags in frame["tags"]] == [["a", "b"]] * 2
+
+
+def test_a_filter_of_decimals_says_what_they_are_compared_with() -> None:
+    cluster = kl.MemoryCluster({"orders": 1})
+    cluster.append("orders", b"\x02\x63")
+    lab, schema = kl.Lab(cluster, cluster), record(("x", logical("bytes", "decimal", precision=9, scale=2)))
+    assert len(lab.read("orders", value=Avro(schema), where=pc.field("x") > Decimal("0.5"))) == 1
+    with pytest.raises(kl.ArgumentError, match=r"compare decimals with Decimal\('150'\)"):
+        lab.read("orders", value=Avro(schema), where=pc.field("x") > 0)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        (logical("int", "time-millis"), time(12, 30, 1, 5000)),
+        (logical("long", "time-micros"), time(12, 30, 1, 5)),
+        (logical("int", "date"), date(2026, 1, 31)),
+        (logical("long", "timestamp-micros"), AT.replace(tzinfo=UTC)),
+        (logical("bytes", "decimal", precision=60, scale=2), Decimal("1.25")),
+        ({"type": "map", "values": "int"}, {"k": 1}),
+        (record(("m", {"type": "map", "values": "int"}), name="Inner"), {"m": {"k": 1}}),
+        (record(name="Empty"), {}),
+        (fixed(3), b"abc"),
+        (["null", "long", "string"], 5),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("form", ["parquet", "feather", "jsonl", "csv"])
+def test_an_export_can_be_loaded_whatever_the_types(schema: Any, value: Any, form: Any, tmp_path: Path) -> None:
+    cluster, avro = kl.MemoryCluster({"orders": 1}), Avro(record(("x", schema)))
+    cluster.append("orders", *written(record(("x", schema)), {"x": value}), None)
+    lab = kl.Lab(cluster, cluster)
+    lab.export("orders", tmp_path, value=avro, format=form)
+    (before, _), (after, none) = (frame["x"] for frame in (lab.read("orders", value=avro), kl.load(tmp_path)))
+    nested = isinstance(schema, list) or schema["type"] in ("map", "record")
+    assert pd.isna(none)
+    assert before == after or (nested and isinstance(after, str)) or (form in ("jsonl", "csv") and after == "abc")
+    assert lab.to_dask("orders", value=avro)["x"].compute(scheduler="synchronous").isna().tolist() == [False, True]
 
 
 def test_a_key_is_a_column_as_any_other_format_makes_it() -> None:

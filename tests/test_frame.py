@@ -12,7 +12,7 @@ import pytest
 import kafkalab as kl
 from kafkalab.errors import ArgumentError, KafkalabWarning, LimitWarning
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
-from kafkalab.frame import ordered_by_time, to_frame, warn_if_short
+from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
 from kafkalab.model import PartitionReceipt, Receipt, StopReason
 from tests.oracle import HOSTILE, NEW_YEAR_MS, TOPIC, lab_of
 
@@ -160,6 +160,15 @@ def test_times_that_no_one_can_show_are_nat_with_a_warning(timestamp_ms: int) ->
     kept = read(lab, dtype_backend="pyarrow")
     assert pa.array(kept["timestamp"]).cast(pa.int64()).to_pylist() == [timestamp_ms, NEW_YEAR_MS]
     assert repr(kept)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_times_of_values_have_the_same_bounds_in_each_unit(unit: str) -> None:
+    per_s = {"s": 1, "ms": 1_000, "us": 1_000_000}[unit]
+    numbers = [-62_135_596_800 * per_s, 253_402_300_800 * per_s - 1, 253_402_300_800 * per_s, None]
+    times = pa.table({"at": pa.array(numbers, pa.int64()).cast(pa.timestamp(unit, "UTC"))})
+    with pytest.warns(KafkalabWarning, match="1 times outside the years 1 to 9999 are NaT"):
+        assert printable(times)["at"].is_null().to_pylist() == [False, False, True, True]
 
 
 # Shown, whatever is in it

@@ -11,8 +11,8 @@ import pyarrow as pa
 from kafkalab import _native
 from kafkalab.decode.avro_plan import Plan
 from kafkalab.decode.avro_types import Schemas
-from kafkalab.decode.base import Decoded
 from kafkalab.decode.framing import NO_REGISTRY, Framed
+from kafkalab.decode.joining import of_schema, storable
 from kafkalab.decode.registry import Registry
 from kafkalab.decode.unfit import Unfit
 from kafkalab.errors import ArgumentError
@@ -20,7 +20,7 @@ from kafkalab.errors import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from kafkalab.decode.base import Decoder, Known
+    from kafkalab.decode.base import Decoded, Decoder, Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ class Avro:
                     object.__setattr__(self, name, Schemas.parse(given))
             known = self._writer or self._reader
             if known is not None:
-                object.__setattr__(self, "_columns", Plan.of(known, self._reader).columns)
+                columns = Plan.of(known, self._reader).columns
+                object.__setattr__(self, "_columns", storable(columns.empty_table()).schema)
         except Unfit as error:
             raise ArgumentError(f"a schema given to kl.Avro: {error}") from error
 
@@ -99,7 +100,7 @@ class Avro:
     def decoder(self, wanted: Collection[str] | None = None) -> Decoder:
         """Return a decoder, which keeps the schemas that it has seen."""
         if self._writer is not None:
-            return _decoder(Plan.of(self._writer, self._reader, wanted), 0)
+            return _decoder(Plan.of(self._writer, self._reader, wanted))
         registry = self.bound(None).registry
         return Framed(partial(_choose, cast("Registry", registry), self._reader, wanted))
 
@@ -117,15 +118,14 @@ def _choose(
         plan = Plan.of(writer, reader, wanted)
     except Unfit as error:
         return f"schema id {schema_id}: {error}"
-    return _decoder(plan, len(front), f" as schema id {schema_id} has it")
+    return _decoder(plan, front, f" as schema id {schema_id} has it")
 
 
-def _decoder(plan: Plan, skip: int, place: str = "") -> Decoder:
+def _decoder(plan: Plan, front: bytes = b"", place: str = "") -> Decoder:
     def decode(values: pa.Array) -> Decoded:
-        decoded = _native.decode_avro(values, plan.native, skip)
+        decoded = _native.decode_avro(values, plan.native, front)
         rows = pa.record_batch(decoded)
         errors = {row: f"no Avro{place}: {error}" for row, error in decoded.errors}
-        columns = [(f.name or None, f, rows.column(number)) for number, f in enumerate(rows.schema)]
-        return Decoded(columns, errors, plan.left_out)
+        return of_schema(rows, errors, plan.left_out)
 
     return decode

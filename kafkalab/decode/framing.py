@@ -39,7 +39,7 @@ class Framed:
     Parameters
     ----------
     choose : callable
-        Gives the decoder for a front, which is given values with it.
+        Gives the decoder for a front, which is given values with it and makes null of others.
     has_indexes : bool
         Whether the indexes of a message stand behind the id, as they do before Protobuf.
     """
@@ -55,11 +55,12 @@ class Framed:
         fronts, split = _native.split_framing(values, indexes=self._has_indexes)
         errors = dict(split.errors)
         decoders = [self._decoder(front) for front in fronts]
-        if len(decoders) == 1 and not errors and callable(decoders[0]):
-            decoded = decoders[0](values)
-            places, table, errors, left_out = None, _table(decoded), dict(decoded.errors), decoded.left_out
+        if len(decoders) == 1 and callable(decoders[0]):
+            decoded = decoders[0](values)  # what has another front, or none, is null
+            places, table, left_out = None, _table(decoded), decoded.left_out
+            errors |= decoded.errors
             if table.schema.equals(self._found, check_metadata=True):
-                return decoded
+                return Decoded(decoded.columns, _sorted(errors), left_out)
         else:
             numbers = pa.record_batch(split).column(0).fill_null(-1).to_numpy()
             table, left_out = _pieces(decoders, numbers, values, errors)
@@ -72,7 +73,7 @@ class Framed:
             (None if column.name == _WHOLE else column.name, column, array if places is None else array.take(places))
             for column, array in zip(joined.schema, arrays, strict=True)
         ]
-        return Decoded(columns, dict(sorted(errors.items())), left_out)
+        return Decoded(columns, _sorted(errors), left_out)
 
     def _decoder(self, front: bytes) -> Decoder | str:
         if front not in self._decoders:
@@ -80,6 +81,10 @@ class Framed:
                 return f"one of more than {_MOST_SCHEMAS} different schema ids, which are not looked up"
             self._decoders[front] = self._choose(int.from_bytes(front[1:ID_BYTES], "big"), front)
         return self._decoders[front]
+
+
+def _sorted(errors: dict[int, str]) -> dict[int, str]:
+    return dict(sorted(errors.items()))
 
 
 def _pieces(

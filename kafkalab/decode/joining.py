@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from kafkalab.decode.base import JSON_TEXT
+from kafkalab.decode.base import JSON_TEXT, Decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def as_text(values: Sequence[Any]) -> pa.Array:
@@ -42,8 +42,16 @@ def unify(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def storable(table: pa.Table) -> pa.Table:
-    """Return a table whose objects that never had a field are JSON texts: Parquet has no such structs."""
+    """Return a table, or batch, whose objects that never had a field are JSON texts: Parquet has no such structs."""
     return with_text(table, {column.name for column in table.schema if _has_empty_struct(column.type)})
+
+
+def of_schema(rows: pa.RecordBatch, errors: Mapping[int, str], left_out: Sequence[str]) -> Decoded:
+    """Return the columns that a schema makes; one without a name stands for the whole."""
+    # Records without fields become text, and are known to be that before anything is read.
+    plain = storable(rows)
+    columns = [(f.name or None, f.remove_metadata(), plain.column(number)) for number, f in enumerate(plain.schema)]
+    return Decoded(columns, errors, left_out)
 
 
 def _has_empty_struct(kind: pa.DataType) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from kafkalab import _native
-from kafkalab.decode.base import Decoded
 from kafkalab.decode.framing import NO_REGISTRY, Framed
+from kafkalab.decode.joining import of_schema, storable
 from kafkalab.decode.protobuf_files import Files, indexed
 from kafkalab.decode.protobuf_plan import Plan
 from kafkalab.decode.registry import Registry
@@ -20,7 +20,7 @@ from kafkalab.errors import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from kafkalab.decode.base import Decoder, Known
+    from kafkalab.decode.base import Decoded, Decoder, Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ class Protobuf:
             files = Files.of(self.message, self.descriptors)
             object.__setattr__(self, "message", files.message)
             object.__setattr__(self, "descriptors", files.serialized)
-            object.__setattr__(self, "_columns", Plan.of(files.descriptor()).columns)
+            columns = Plan.of(files.descriptor()).columns
+            object.__setattr__(self, "_columns", storable(columns.empty_table()).schema)
         except Unfit as error:
             raise ArgumentError(f"kl.Protobuf: {error}") from error
 
@@ -101,8 +102,8 @@ class Protobuf:
         if self.message is not None:
             plan = Plan.of(Files.of(self.message, self.descriptors).descriptor(), wanted)
             if not self.framed:
-                return _decoder(plan, 0)
-            return Framed(lambda schema_id, front: _decoder(plan, len(front), schema_id), has_indexes=True)
+                return _decoder(plan)
+            return Framed(lambda schema_id, front: _decoder(plan, front, schema_id), has_indexes=True)
         registry = cast("Registry", self.bound(None).registry)
         return Framed(partial(_choose, registry, wanted), has_indexes=True)
 
@@ -117,15 +118,15 @@ def _choose(registry: Registry, wanted: Collection[str] | None, schema_id: int, 
         plan = Plan.of(indexed(found, front), wanted)
     except Unfit as error:
         return f"schema id {schema_id}: {error}"
-    return _decoder(plan, len(front), schema_id)
+    return _decoder(plan, front, schema_id)
 
 
-def _decoder(plan: Plan, skip: int, schema_id: int | None = None) -> Decoder:
+def _decoder(plan: Plan, front: bytes = b"", schema_id: int | None = None) -> Decoder:
     place = "" if schema_id is None else f" as schema id {schema_id} has it"
 
     def decode(values: pa.Array) -> Decoded:
-        decoded = _native.decode_protobuf(values, plan.native, skip)
+        decoded = _native.decode_protobuf(values, plan.native, front)
         errors = {row: f"no Protobuf{place}: {error}" for row, error in decoded.errors}
-        return Decoded.of_fields(pa.record_batch(decoded), errors, plan.left_out)
+        return of_schema(pa.record_batch(decoded), errors, plan.left_out)
 
     return decode

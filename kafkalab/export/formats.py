@@ -24,7 +24,7 @@ from kafkalab.fetch.base import TIMESTAMP_TYPES
 from kafkalab.frame import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Format: TypeAlias = Literal["parquet", "csv", "jsonl", "feather"]
 
@@ -111,13 +111,15 @@ def _readable(table: pa.Table) -> pa.Table:
         elif column.name == "headers":
             headers = _readable_headers(table[column.name])
             table = table.set_column(number, column.name, headers)
-        elif pa.types.is_binary(column.type):
+        elif pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
             table = table.set_column(number, column.name, _text(table, column.name))
+        elif pa.types.is_duration(column.type):
+            table = table.set_column(number, column.name, table[column.name].cast(pa.int64()))
     return table
 
 
 def _text(table: pa.Table, name: str) -> pa.Array:
-    decoded = text.decode(table[name].combine_chunks())
+    decoded = text.decode(table[name].cast(pa.binary()).combine_chunks())
     for row, error in decoded.errors.items():
         place = {
             part: table[part][row].as_py() for part in ("topic", "partition", "offset") if part in table.schema.names
@@ -278,17 +280,33 @@ def _json_texts(schema: pa.Schema) -> list[str]:
 
 def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
     """Return values of JSON as the type that they were before; as what they look like, where JSON lost it."""
-    try:
-        if pa.types.is_timestamp(kind):
-            return pa.array(values, pa.string()).cast(pa.timestamp("us", kind.tz)).cast(kind)
-        if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
-            return pa.array(values, pa.string()).cast(kind)
-        return pa.array(values, kind)
-    except (pa.ArrowException, TypeError):
-        return pa.array(values)
+    for read in (partial(_restored, kind=kind), pa.array):
+        try:
+            return read(values)
+        except (pa.ArrowException, TypeError):
+            continue
+    return as_text(values)
+
+
+def _restored(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_timestamp(kind):
+        return pa.array(values, pa.string()).cast(pa.timestamp("us", kind.tz)).cast(kind)
+    if pa.types.is_time(kind):
+        return _times(values, kind)
+    if pa.types.is_map(kind):
+        return pa.array([None if value is None else list(map(tuple, value)) for value in values], kind)
+    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+        return pa.array(values, pa.string()).cast(kind)
+    return pa.array(values, kind)
+
+
+def _times(values: Iterable[str | None], kind: pa.DataType) -> pa.Array:
+    return pa.array([None if value is None else time.fromisoformat(value) for value in values], kind)
 
 
 def _cast(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_time(kind):
+        return _times(cells.to_pylist(), kind)
     return pa.nulls(len(cells)) if pa.types.is_null(kind) else cells.cast(kind).combine_chunks()
 
 
@@ -300,6 +318,8 @@ def _as_before(columns: Mapping[str, pa.Array], schema: pa.Schema) -> pa.Table:
         if column.name == "timestamp_type":
             known = pa.array(TIMESTAMP_TYPES)
             array = pa.DictionaryArray.from_arrays(pc.index_in(array, known).cast(pa.int8()), known)
+        elif pa.types.is_duration(column.type):
+            array = array.cast(column.type)
         elif pa.types.is_dictionary(column.type):
             array = array.dictionary_encode().cast(column.type)
         elif pa.types.is_nested(column.type) and not pa.types.is_nested(array.type):

@@ -67,23 +67,23 @@ pub struct Plan {
     pub named: Vec<Node>,
 }
 
-/// Append every value to a column, without the bytes in front of each, and return what is wrong with which row.
+/// Append every value with these bytes in front to a column, null for others, and return what is wrong with which row.
 pub fn decode(
     values: &BinaryArray,
-    skip: usize,
+    front: &[u8],
     plan: &Plan,
     column: &mut Column,
 ) -> Vec<(usize, String)> {
     let mut errors = Vec::new();
     let mut free = MOST_FREE;
     for (row, value) in values.iter().enumerate() {
-        let Some(value) = value else {
+        let Some(value) = value.filter(|value| value.starts_with(front)) else {
             column.push_null();
             continue;
         };
         let mut input = Input {
             bytes: value,
-            at: skip.min(value.len()),
+            at: front.len(),
             free,
             named: &plan.named,
             depth: 0,
@@ -469,4 +469,121 @@ fn uuid(bytes: [u8; 16]) -> [u8; 36] {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Array;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Int32Type, Int64Type};
+    use arrow_schema::{DataType, Field as ArrowField};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn column(kinds: &[DataType]) -> Column {
+        let field = |(number, kind): (usize, &DataType)| {
+            ArrowField::new(number.to_string(), kind.clone(), true)
+        };
+        let fields = kinds.iter().enumerate().map(field).collect();
+        Column::new(&DataType::Struct(fields)).expect("types that are known")
+    }
+
+    fn list(item: DataType) -> DataType {
+        DataType::List(ArrowField::new("item", item, true).into())
+    }
+
+    fn record(nodes: Vec<Node>) -> Node {
+        let field = |(number, node)| Field {
+            name: number_name(number),
+            node,
+            column: Some(number),
+        };
+        Node::Record(Record {
+            fields: nodes.into_iter().enumerate().map(field).collect(),
+            defaults: Vec::new(),
+        })
+    }
+
+    fn number_name(number: usize) -> String {
+        format!("f{number}")
+    }
+
+    fn plan(root: Node) -> Plan {
+        Plan {
+            root,
+            named: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_broken_row_leaves_no_trace() {
+        let plan = plan(record(vec![
+            Node::Long,
+            Node::Array(Box::new(Node::Union(vec![Node::Null, Node::Int]))),
+        ]));
+        let mut made = column(&[DataType::Int64, list(DataType::Int32)]);
+        let good: &[u8] = b"\x02\x04\x02\x06\x00\x00";
+        let values =
+            BinaryArray::from_opt_vec(vec![Some(good), Some(&good[..4]), None, Some(good)]);
+        let errors = decode(&values, b"", &plan, &mut made);
+        assert_eq!(
+            errors,
+            [(1, "field \"f1\": it ends too early, at byte 4".to_owned())]
+        );
+        let rows = made.finish(4).expect("columns as long as the values");
+        let rows = rows.as_struct();
+        let numbers = rows.column(0).as_primitive::<Int64Type>();
+        assert_eq!(
+            numbers.iter().collect::<Vec<_>>(),
+            [Some(1), None, None, Some(1)]
+        );
+        let lists = rows.column(1).as_list::<i32>();
+        assert_eq!(lists.value_offsets(), [0, 2, 2, 2, 4]);
+        let items = lists.values().as_primitive::<Int32Type>();
+        assert_eq!(
+            items.iter().collect::<Vec<_>>(),
+            [Some(3), None, Some(3), None]
+        );
+    }
+
+    #[test]
+    fn values_with_another_front_are_null() {
+        let mut made = column(&[DataType::Int32]);
+        let values = BinaryArray::from_vec(vec![b"\x00\x01\x02", b"\x00\x02\x02", b"\x00"]);
+        let errors = decode(
+            &values,
+            b"\x00\x01",
+            &plan(record(vec![Node::Int])),
+            &mut made,
+        );
+        assert!(errors.is_empty());
+        let rows = made.finish(3).expect("columns as long as the values");
+        let numbers = rows.as_struct().column(0).as_primitive::<Int32Type>();
+        assert_eq!(numbers.iter().collect::<Vec<_>>(), [Some(1), None, None]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_make_columns_as_long_as_the_values(
+            values in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..24)), 0..8),
+        ) {
+            let nodes = vec![
+                Node::Union(vec![Node::Null, Node::Bytes]),
+                Node::Array(Box::new(Node::Null)),
+                Node::Decimal(None),
+                Node::Enum(vec![Some((*b"A").into()), None]),
+                Node::Double,
+            ];
+            let kinds = [DataType::Utf8, list(DataType::Null), DataType::Decimal128(5, 2), DataType::Utf8, DataType::Float64];
+            let mut made = column(&kinds);
+            let values: BinaryArray = values.iter().map(Option::as_deref).collect();
+            let errors = decode(&values, b"", &plan(record(nodes)), &mut made);
+            let rows = made.finish(values.len()).expect("columns as long as the values");
+            prop_assert_eq!(rows.len(), values.len());
+            for (row, _) in errors {
+                prop_assert!(rows.is_null(row) && values.is_valid(row));
+            }
+        }
+    }
 }

@@ -101,13 +101,13 @@ impl AvroPlan {
     }
 }
 
-/// Read Avro values as columns, without the bytes in front of each.
+/// Read Avro values with these bytes in front as columns.
 #[pyfunction]
 pub fn decode_avro(
     py: Python<'_>,
     values: &Bound<'_, PyAny>,
     plan: &Bound<'_, AvroPlan>,
-    skip: usize,
+    front: &[u8],
 ) -> PyResult<DecodedValues> {
     let values = import_array(values)?;
     let values = binary(&*values)?;
@@ -115,7 +115,7 @@ pub fn decode_avro(
     py.detach(|| {
         let mut column = Column::new(&plan.kind)
             .ok_or_else(|| ArrowError::SchemaError(format!("Avro has no {}", plan.kind)))?;
-        let errors = avro::decode(values, skip, &plan.plan, &mut column);
+        let errors = avro::decode(values, front, &plan.plan, &mut column);
         DecodedValues::of_column(column, values.len(), errors)
     })
     .map_err(|error: ArrowError| PyValueError::new_err(error.to_string()))
@@ -140,13 +140,13 @@ impl ProtobufPlan {
     }
 }
 
-/// Read Protobuf messages as columns, without the bytes in front of each.
+/// Read Protobuf messages with these bytes in front as columns.
 #[pyfunction]
 pub fn decode_protobuf(
     py: Python<'_>,
     values: &Bound<'_, PyAny>,
     plan: &Bound<'_, ProtobufPlan>,
-    skip: usize,
+    front: &[u8],
 ) -> PyResult<DecodedValues> {
     let values = import_array(values)?;
     let values = binary(&*values)?;
@@ -154,7 +154,7 @@ pub fn decode_protobuf(
     py.detach(|| {
         let mut columns = Column::all(&plan.fields)
             .ok_or_else(|| ArrowError::SchemaError("Protobuf has no such types".to_owned()))?;
-        let errors = protobuf::decode(values, skip, &plan.message, &mut columns);
+        let errors = protobuf::decode(values, front, &plan.message, &mut columns);
         Ok(DecodedValues {
             columns: structs(&plan.fields, columns, values.len(), None)?,
             has_whole: false,

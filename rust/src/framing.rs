@@ -94,3 +94,53 @@ fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_has_the_number_of_its_front() {
+        let values: Vec<Option<&[u8]>> = vec![
+            Some(b"\x00\x00\x00\x00\x01abc"),
+            Some(b"\x00\x00\x00\x00\x02"),
+            None,
+            Some(b"\x00\x00\x00\x00\x01"),
+            Some(b"\x01\x00\x00\x00\x01"),
+            Some(b"\x00\x00"),
+            Some(b""),
+        ];
+        let values: BinaryArray = values.into_iter().collect();
+        let framed = split(&values, false);
+        assert_eq!(
+            framed.fronts,
+            [b"\x00\x00\x00\x00\x01", b"\x00\x00\x00\x00\x02"]
+        );
+        assert_eq!(
+            framed.rows,
+            [Some(0), Some(1), None, Some(0), None, None, None]
+        );
+        let rows: Vec<_> = framed.errors.iter().map(|(row, _)| *row).collect();
+        assert_eq!(rows, [4, 5, 6]);
+    }
+
+    #[test]
+    fn the_indexes_of_a_message_belong_to_its_front() {
+        let values: Vec<&[u8]> = vec![
+            b"\x00\x00\x00\x00\x01\x00\x08",
+            b"\x00\x00\x00\x00\x01\x04\x02\x80\x02\x08",
+            b"\x00\x00\x00\x00\x01",
+            b"\x00\x00\x00\x00\x01\x01",
+            b"\x00\x00\x00\x00\x01\x04\x02",
+            b"\x00\x00\x00\x00\x01\xfe\xff\xff\xff\x0f",
+        ];
+        let values = BinaryArray::from_vec(values);
+        let framed = split(&values, true);
+        let fronts: [&[u8]; 2] = [
+            b"\x00\x00\x00\x00\x01\x00",
+            b"\x00\x00\x00\x00\x01\x04\x02\x80\x02",
+        ];
+        assert_eq!(framed.fronts, fronts);
+        assert_eq!(framed.errors.len(), 4);
+    }
+}

@@ -58,20 +58,20 @@ pub struct Field {
     pub rivals: Vec<usize>,
 }
 
-/// Append every value to columns, without the bytes in front of each, and return what is wrong with which row.
+/// Append every value with these bytes in front to columns, null for others, and return what is wrong with which row.
 pub fn decode(
     values: &BinaryArray,
-    skip: usize,
+    front: &[u8],
     message: &Message,
     columns: &mut [Column],
 ) -> Vec<(usize, String)> {
     prepare(message, columns);
     let mut errors = Vec::new();
     for (row, value) in values.iter().enumerate() {
-        if let Some(bytes) = value {
+        if let Some(bytes) = value.filter(|value| value.starts_with(front)) {
             let mut input = Input {
                 bytes,
-                at: skip.min(bytes.len()),
+                at: front.len(),
                 end: bytes.len(),
             };
             let Err(bad) = input.message(message, columns, row) else {
@@ -459,4 +459,119 @@ fn low_u32(value: u64) -> u32 {
 
 fn low_i32(value: u64) -> i32 {
     low_u32(value).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int32Type;
+    use arrow_array::{Array, ArrayRef};
+    use arrow_schema::{DataType, Field as ArrowField, Fields};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn field(number: u32, column: usize, kind: Kind) -> Field {
+        Field {
+            number,
+            name: format!("f{number}"),
+            column,
+            kind,
+            repeated: false,
+            absent: Absent::Null,
+            rivals: Vec::new(),
+        }
+    }
+
+    /// A number, a list of numbers, and either a text or a message of the first two.
+    fn message(depth: usize) -> (Message, Fields) {
+        let mut fields = vec![
+            field(1, 0, Kind::Varint),
+            Field {
+                repeated: true,
+                absent: Absent::Zero,
+                ..field(2, 1, Kind::Zigzag)
+            },
+        ];
+        let item = ArrowField::new("item", DataType::Int32, true);
+        let mut kinds = vec![DataType::Int32, DataType::List(item.into())];
+        if depth > 0 {
+            let (inner, inside) = message(depth - 1);
+            let (text, inner) = (Kind::Bytes, Kind::Message(inner));
+            for (number, column, kind, rival) in [(3, 2, text, 3), (4, 3, inner, 2)] {
+                let rivals = vec![rival];
+                fields.push(Field {
+                    rivals,
+                    ..field(number, column, kind)
+                });
+            }
+            kinds.extend([DataType::Utf8, DataType::Struct(inside)]);
+        }
+        let named =
+            |(number, kind): (usize, DataType)| ArrowField::new(number.to_string(), kind, true);
+        let message = Message {
+            fields,
+            is_entry: false,
+        };
+        (message, kinds.into_iter().enumerate().map(named).collect())
+    }
+
+    fn decoded(values: &[Option<&[u8]>]) -> (Vec<ArrayRef>, Vec<(usize, String)>) {
+        let (message, fields) = message(2);
+        let mut columns = Column::all(&fields).expect("types that are known");
+        let values: BinaryArray = values.iter().copied().collect();
+        let errors = decode(&values, b"", &message, &mut columns);
+        let finished =
+            |column: Column| column.finish(values.len()).expect("columns that are whole");
+        (columns.into_iter().map(finished).collect(), errors)
+    }
+
+    #[test]
+    fn the_last_of_a_kind_counts_and_lists_go_on() {
+        let value: &[u8] =
+            b"\x08\x01\x12\x02\x02\x04\x1a\x01x\x08\x02\x10\x06\x22\x02\x08\x05\x22\x02\x10\x08";
+        let (columns, errors) = decoded(&[Some(value), None, Some(b"\x1a\x01y"), Some(b"\x08")]);
+        assert_eq!(
+            errors,
+            [(3, "field \"f1\": it ends too early, at byte 1".to_owned())]
+        );
+        let numbers = columns[0].as_primitive::<Int32Type>();
+        assert_eq!(
+            numbers.iter().collect::<Vec<_>>(),
+            [Some(2), None, None, None]
+        );
+        let lists = columns[1].as_list::<i32>();
+        assert_eq!(lists.value_offsets(), [0, 3, 3, 3, 3]);
+        assert_eq!(
+            lists.nulls().map(|nulls| nulls.iter().collect()),
+            Some(vec![true, false, true, false])
+        );
+        assert_eq!(
+            columns[2].as_string::<i32>().iter().collect::<Vec<_>>(),
+            [None, None, Some("y"), None]
+        );
+        let inner = columns[3].as_struct();
+        assert_eq!(inner.column(0).as_primitive::<Int32Type>().value(0), 5);
+        assert_eq!(
+            inner.column(1).as_list::<i32>().value_offsets(),
+            [0, 1, 1, 1, 1]
+        );
+        assert!(inner.is_valid(0) && inner.is_null(2));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_make_columns_as_long_as_the_values(
+            values in prop::collection::vec(prop::option::of(prop::collection::vec(0_u8..40, 0..24)), 0..8),
+        ) {
+            let values: Vec<_> = values.iter().map(Option::as_deref).collect();
+            let (columns, errors) = decoded(&values);
+            for column in &columns {
+                prop_assert_eq!(column.len(), values.len());
+                for (row, _) in &errors {
+                    prop_assert!(column.is_null(*row) && values[*row].is_some());
+                }
+            }
+        }
+    }
 }

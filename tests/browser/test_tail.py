@@ -7,7 +7,9 @@ from typing import TypeAlias
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.jupyter import CELL_MS, Jupyter, Notebook
+from tests.browser.jupyter import Jupyter, Notebook
+
+pytestmark = pytest.mark.timeout(300)
 
 Open: TypeAlias = Callable[[str], Notebook]
 
@@ -61,9 +63,7 @@ def test_a_topic_is_watched_paused_filtered_and_left(open_notebook: Open) -> Non
     for number in (2, 4):
         notebook.run(number)
     rows, field = table(notebook).locator("tbody tr"), notebook.page.get_by_role("textbox", name="Filter")
-    expect(status(notebook)).to_contain_text(
-        re.compile(r"[1-9]\d* records/s · lag \d+ · shown 1,000 of"), timeout=CELL_MS
-    )
+    expect(status(notebook)).to_contain_text(re.compile(r"[1-9]\d* records/s · lag \d+ · shown 1,000 of"))
     expect(rows).to_have_count(101)
     first = seen(notebook)
     expect(status(notebook)).not_to_contain_text(f"of {first:,} ")

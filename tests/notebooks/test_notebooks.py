@@ -109,3 +109,13 @@ def test_tail_shows_a_table_and_what_passes_its_filter(executed: Execute) -> Non
     assert "no row here has a column 'amuont': did you mean 'amount'?" in printed(notebook, "except kl.ArgumentError")
     assert printed(notebook, "tail.resume()").startswith("<Tail orders following: ")
     assert "customer" in shown(notebook, "rich.tail(3)")
+
+
+def test_decode_shows_what_became_of_each_record(executed: Execute) -> None:
+    notebook = executed("07_decode.ipynb")
+    assert "value='avro') gives the same columns" in shown(notebook, "kl.receipt(orders).notes")
+    assert 'orders[1]@49: value: no Avro as schema id 1 has it: field "city"' in printed(notebook, "kl.DecodeError")
+    assert shown(notebook, "kl.receipt(good).notes") == "('skipped 10 rows that are not in their format',)"
+    assert shown(notebook, "len(dear)").startswith("(")
+    assert {"unknown", "594"} <= set(shown(notebook, "value_counts").split())
+    assert shown(notebook, "kl.load(folder.name)") == "True"
