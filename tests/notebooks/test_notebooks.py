@@ -76,6 +76,7 @@ def test_explore_warns_only_of_the_limit_it_sets(executed: Execute) -> None:
 
 def test_parallel_shows_what_it_says(executed: Execute) -> None:
     notebook = executed("02_parallel.ipynb")
+    assert len(list(outputs(notebook, "image/png"))) == 1
     assert "4 partitions, reached>" in shown(notebook, "kl.receipt(totals)")
     assert "OffsetRange(topic='orders', partition=2" in shown(notebook, "again = error.failed")
     assert "uses 'lab', a Lab, which stays in this one" in printed(notebook, "except kl.ArgumentError")
