@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kafkalab.tuning.session import TuningSession
-    from kafkalab.widgets import Panel
+    from kafkalab.widgets.panel import Panel
 
 
 class ShownSession:
@@ -31,7 +31,7 @@ class ShownSession:
         if kernel_shell() is None:
             return {}
         if self._panel is None:
-            from kafkalab.widgets import Panel
+            from kafkalab.widgets.panel import Panel
 
             self._panel = Panel(self._session)
         return self._panel.bundle()

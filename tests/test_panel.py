@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,9 @@ from kafkalab.tuning.measure import Bench
 from kafkalab.tuning.measurement import Setup
 from kafkalab.tuning.meter import Counts, PartitionCounts, Sample
 from kafkalab.tuning.recent import Mark, recent
-from kafkalab.widgets import Panel, words
+from kafkalab.widgets import words
 from kafkalab.widgets.knobs import _COLUMNS as DIALS
+from kafkalab.widgets.panel import Panel
 from kafkalab.widgets.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -126,6 +128,10 @@ class TestHands:
         panel.knobs.rows["fetch_queue_backoff_ms"].slider.value = 20
         panel.refresh()
         assert panel.presets.value == "custom"
+        panel.presets.value = "latency"
+        panel.presets.value = "custom"
+        panel.refresh()
+        assert panel.presets.value == "latency"
         panel.buttons["Reset"].click()
         panel.refresh()
         assert (session.setup, panel.presets.value) == (new_session().setup, "default")
@@ -358,6 +364,13 @@ class TestComparison:
             session.start_comparison({}, {"fetch_min_bites": 8})
         assert not session.running
 
+    def test_what_changed_is_told_in_units_or_by_the_presets_name(self) -> None:
+        session = new_session()
+        session.set(fetch_min_bytes=131_072, workers=8)
+        latency = Comparison(self.SETUP, replace(self.SETUP, settings=kl.ConsumerSettings.preset("latency")), ())
+        assert Comparison(self.SETUP, session.setup, ()).change == "fetch_min_bytes 1 B -> 128 KiB, workers 4 -> 8"
+        assert latency.change == "preset latency"
+
     def test_previous_is_what_was_set_before(self) -> None:
         session = new_session()
         assert session.previous is None
@@ -390,3 +403,12 @@ class TestCells:
         when_run_again(lambda: pytest.fail("there is no cell"))
         session = new_session()
         assert set(session._repr_mimebundle_()) == {"text/plain"}
+
+
+def test_closing_a_panel_leaves_the_others() -> None:
+    one, other = Panel(new_session()), Panel(new_session())
+    one.close()
+    assert one.widget.comm is None
+    assert one.image.comm is None
+    assert other.widget.comm is not None
+    other.close()

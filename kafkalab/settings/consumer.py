@@ -185,6 +185,17 @@ class ConsumerSettings(Knobs):
         """Return the names of the presets, and what each is for."""
         return {name: each.purpose for name, each in PRESETS.items()} | {"article": "a consumer group in Go, on sarama"}
 
+    @property
+    def preset_name(self) -> str | None:
+        """The name of the preset that these are, if they are one.
+
+        Examples
+        --------
+        >>> ConsumerSettings.preset("latency").preset_name, ConsumerSettings(fetch_min_bytes=5).preset_name
+        ('latency', None)
+        """
+        return next((name for name in self.presets() if self.preset(name) == self), None)
+
     @staticmethod
     def knobs() -> pd.DataFrame:
         """Return all settings as a frame.

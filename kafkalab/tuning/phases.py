@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kafkalab.settings.table import KNOBS
 from kafkalab.tuning.measurement import Measurement
 from kafkalab.tuning.search import OTHER_KNOBS
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kafkalab.settings import ConsumerSettings
+    from kafkalab.settings.forms import Value
     from kafkalab.tuning.measurement import Setup
     from kafkalab.tuning.meter import Counts, Sample
 
@@ -45,27 +47,33 @@ class Phase:
     counts: deque[Counts] = field(default_factory=lambda: deque(maxlen=_MOST_COUNTS))
     result: Measurement | None = None
     """Set when it is over, in place of the counters."""
-    kept: tuple[Any, ...] | None = None
+    _seen: Measurement | None = None
+    _seen_at: float = 0.0
+    _row: tuple[Any, ...] | None = None
 
     def measurement(self) -> Measurement:
-        """Return what it has come to."""
+        """Return what it has come to; asked again before there are other counters, the same."""
         if self.result is not None:
             return self.result
-        counts = list(self.counts)
-        return Measurement.of(self.setup, counts, counts[-1].handled if counts else 0)
+        at = self.counts[-1].at if self.counts else 0.0
+        if self._seen is None or at != self._seen_at:
+            counts = list(self.counts)
+            self._seen = Measurement.of(self.setup, counts, counts[-1].handled if counts else 0)
+            self._seen_at, self._row = at, None
+        return self._seen
 
     def close(self) -> None:
         """Keep the result, and let the counters go."""
         self.result = self.measurement()
+        self._seen = None
         self.counts.clear()
 
     def row(self) -> tuple[Any, ...]:
         """Return its row of the history: numbers only once they mean something."""
-        if self.kept is not None:
-            return self.kept
-        row = _row(self.change, self.measurement())
-        self.kept = row if self.result is not None else None
-        return row
+        found = self.measurement()
+        if self._row is None:
+            self._row = _row(self.change, found)
+        return self._row
 
 
 def history(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
@@ -111,10 +119,19 @@ def queue_share(sample: Sample, settings: ConsumerSettings) -> float:
 def difference(before: Setup, after: Setup) -> str:
     """Return what was changed, as a person reads it."""
     old, new = before.settings.values(), after.settings.values()
-    pairs = [(name, old[name], new[name]) for name in new if old[name] != new[name]]
-    pairs += [
-        (name, getattr(before, name), getattr(after, name))
+    changes = [
+        f"{name} {_shown(name, old[name])} -> {_shown(name, new[name])}" for name in new if old[name] != new[name]
+    ]
+    preset = after.settings.preset_name
+    if len(changes) > 1 and preset is not None:
+        changes = [f"preset {preset}"]
+    changes += [
+        f"{name} {getattr(before, name)} -> {getattr(after, name)}"
         for name in (*OTHER_KNOBS, "replay")
         if getattr(before, name) != getattr(after, name)
     ]
-    return ", ".join(f"{name} {was} -> {now}" for name, was, now in pairs) or "nothing"
+    return ", ".join(changes) or "nothing"
+
+
+def _shown(name: str, value: Value) -> str:
+    return KNOBS[name].shown(value)

@@ -99,6 +99,8 @@ class TuningSession:
         self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
         self._marks: deque[Mark] = deque(maxlen=_MOST_PHASES)
         self._begun = 0
+        self._working = False  # which ends a moment before its thread does
+        self._again = False
         self._last: Counts | None = None
         self._zero: float | None = None
         self._settles_in = 0.0
@@ -113,10 +115,12 @@ class TuningSession:
     # Its life
 
     def start(self) -> None:
-        """Begin, in the background; does nothing while it runs."""
+        """Begin, in the background, or as soon as it has stopped; does nothing while it runs."""
         with self._changed:
-            if not self.running:
+            if not self._working:
                 self._work_from(self._news())
+            elif self._stop.is_set():
+                self._again = True
 
     def _news(self) -> str:
         """Say what is new since the last run."""
@@ -126,7 +130,7 @@ class TuningSession:
 
     def _work_from(self, change: str) -> None:
         self._stop = threading.Event()
-        self.error = None
+        self._working, self._again, self.error = True, False, None
         self._bench, self._wanted = self._wanted or self._bench, None
         self._thread = threading.Thread(target=self._work, args=(change,), name="kafkalab-tuning", daemon=True)
         self._thread.start()
@@ -135,12 +139,11 @@ class TuningSession:
     def stop(self, *, wait: bool = True) -> None:
         """End the consumer and its process, and by default wait for that."""
         with self._changed:
-            thread = self._thread
-            if thread is None or not thread.is_alive():
-                return
-            self._turn_to("stopping")
-            self._stop.set()
-        while wait and thread.is_alive() and thread is not threading.current_thread():
+            thread, self._again = self._thread, False
+            if self._working:
+                self._turn_to("stopping")
+                self._stop.set()
+        while wait and thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(_SLICE_S)
 
     def run(self, seconds: float) -> pd.DataFrame:
@@ -205,7 +208,7 @@ class TuningSession:
 
     def _want(self, bench: Bench) -> None:
         self._wanted, self._wanted_at = bench, time.monotonic()
-        if not self.running:
+        if not self._working:
             self._bench, self._wanted = bench, None
         self._tell()
 
@@ -253,7 +256,7 @@ class TuningSession:
             bench = self._wanted or self._bench
             self._asked = _Asked(_with(bench, a), _with(bench, b), seconds, pairs)
             self.comparison = None
-            if not self.running:
+            if not self._working:
                 self._work_from("")
 
     def subscribe(self, watcher: Callable[[], object]) -> Callable[[], None]:
@@ -419,7 +422,10 @@ class TuningSession:
             if self._phases:
                 self._phases[-1].close()
             self._last, self._asked, self.progress, self._settles_in = None, None, "", 0.0
+            self._working = False
             self._turn_to("failed" if self.error is not None else "idle")
+            if self._again:
+                self._work_from(self._news())
 
     def _run_once(self, change: str) -> str:
         """Run one consumer, until it is stopped, has ended, or has to be another; return what that changes."""

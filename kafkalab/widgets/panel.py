@@ -46,6 +46,7 @@ class Panel:
         self._live = Live()
         self._lock = threading.RLock()
         self._said = ""
+        self._named: ConsumerSettings | None = None
         self._waits = False
         self._quiet = Quiet()
         self._build()
@@ -79,13 +80,18 @@ class Panel:
         self.copied = w.HTML()
         copies = [
             self._button(
-                name, self._copy(getattr(ConsumerSettings, f"to_{name.lower()}")), f"in {name}'s names", width="80px"
+                name, self._copy(getattr(ConsumerSettings, f"to_{name.lower()}")), f"in {name}'s names", width="92px"
             )
             for name in ("librdkafka", "Java", "sarama")
         ]
         export = self._button("export history", self._export, "write it to a CSV file", width="120px")
-        self.footer = w.HBox([w.HTML("copy settings as"), *copies, w.HTML("&nbsp;"), export])
-        top = w.HBox([self.header, *self.buttons.values(), w.HTML("preset"), self.presets])
+        self.footer = w.HBox(
+            [w.HTML("copy settings as"), *copies, w.HTML("&nbsp;"), export], layout=w.Layout(align_items="center")
+        )
+        top = w.HBox(
+            [self.header, *self.buttons.values(), w.HTML("preset&nbsp;"), self.presets],
+            layout=w.Layout(align_items="center"),
+        )
         middle = w.HBox([self.verdict, self.apply, self.replay, self.wait])
         parts = [w.HTML(words.STYLE, layout=w.Layout(display="none")), top, self.knobs.widget, self.message, self.image]
         self.widget = w.VBox([*parts, middle, self.history, self.footer, self.copied])
@@ -129,7 +135,12 @@ class Panel:
         self._do(act)
 
     def _on_preset(self, change: Any) -> None:
-        if not self._quiet.here and change["new"] != _CUSTOM:
+        if self._quiet.here:
+            return
+        self._named = None  # so that the name of what is set shows again
+        if change["new"] == _CUSTOM:
+            self._pulse.poke()
+        else:
             self._do(lambda: self._session.use(ConsumerSettings.preset(change["new"])))
 
     def _compare(self) -> None:
@@ -176,14 +187,16 @@ class Panel:
         asks, advice = caught_up and not self._waits, session.advice
         self._put(self.header, "value", words.header(session, float(shown.lag[-1]) if len(shown.lag) else float("nan")))
         self._put(self.message, "value", words.message(self._said or "; ".join(session.settings.cautions)))
-        self._put(self.verdict, "value", words.verdict(session))
+        self._put(self.verdict, "value", words.verdict(session, advice))
         self._put(self.history, "value", words.history(session.history))
         self._put(self.buttons["Start"], "disabled", session.running)
         self._put(self.buttons["Stop"], "disabled", not session.running)
         self._show_if(self.apply, wanted=advice is not None and advice.change is not None and not asks)
         self._show_if(self.replay, wanted=asks)
         self._show_if(self.wait, wanted=asks)
-        self._put(self.presets, "value", words.preset(session.settings) or _CUSTOM)
+        if session.settings != self._named:
+            self._named = session.settings
+            self._put(self.presets, "value", self._named.preset_name or _CUSTOM)
         self.knobs.show(session.setup)
         self._put(self.image, "value", self._live.png(shown))
 
@@ -205,4 +218,11 @@ class Panel:
         self._leave()
         self._pulse.close()
         self._session.stop()
-        self.widget.close_all()
+        _close(self.widget)
+
+
+def _close(widget: Any) -> None:
+    """Close a widget and what is in it; ipywidgets' own ``close_all`` would close everyone's."""
+    for child in getattr(widget, "children", ()):
+        _close(child)
+    widget.close()

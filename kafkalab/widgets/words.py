@@ -6,12 +6,12 @@ import html
 import math
 from typing import TYPE_CHECKING, Any
 
-from kafkalab.settings import ConsumerSettings
 from kafkalab.tuning.meter import short
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kafkalab.tuning.advise import Advice
     from kafkalab.tuning.session import TuningSession
 
 _ROWS = 5
@@ -35,7 +35,7 @@ def header(session: TuningSession, lag: float) -> str:
     return f'<div class="kafkalab-line">{topic}</div><div class="kafkalab-line">{doing}</div>'
 
 
-def verdict(session: TuningSession) -> str:
+def verdict(session: TuningSession, advice: Advice | None) -> str:
     """Return what the person should know first: an error, a question, a comparison, what holds the consumer back."""
     lines = []
     if session.error is not None:
@@ -43,10 +43,9 @@ def verdict(session: TuningSession) -> str:
         lines.append(f"<b>Failed:</b> {html.escape(f'{type(error).__name__}: {error}')}. Mend it, then Start again.")
     elif session.state == "caught up":
         lines.append(_QUESTION)
-    if session.comparison is not None:
-        found = session.comparison
+    found = session.comparison
+    if found is not None and session.setup in (found.a, found.b):
         lines.append(f"<b>A|B</b> ({html.escape(found.change)}): {html.escape(found.text)}")
-    advice = session.advice
     if advice is not None and session.error is None:
         lines.append(html.escape(advice.text).replace("Bottleneck:", "<b>Bottleneck:</b>", 1))
     if session.blocking:
@@ -57,11 +56,6 @@ def verdict(session: TuningSession) -> str:
 def message(text: str) -> str:
     """Return what there is to say about the settings, in one line that shows in full on hover."""
     return f'<span class="kafkalab-message" title="{html.escape(text)}">{html.escape(text)}</span>' if text else ""
-
-
-def preset(settings: ConsumerSettings) -> str | None:
-    """Return the name of the preset that settings are, if they are one."""
-    return next((name for name in ConsumerSettings.presets() if ConsumerSettings.preset(name) == settings), None)
 
 
 def _waiting(session: TuningSession) -> str:

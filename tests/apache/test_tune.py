@@ -15,7 +15,7 @@ from tests.apache.test_advise import FAST, fill
 from tests.apache.test_measure import children
 from tests.apache.truth import SECONDS, wait_until
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ class TestSession:
             assert session.settings == kl.ConsumerSettings(fetch_queue_backoff_ms=1, fetch_min_bytes=50)
             wait_until(lambda: bool(children()) and children() != [child])
             assert len(children()) == 1
-        assert session.history["change"].iloc[1] == "fetch_min_bytes 1 -> 50"
+        assert session.history["change"].iloc[1] == "fetch_min_bytes 1 B -> 50 B"
 
     def test_two_settings_in_turns(self, lab: kl.Lab, topic: str) -> None:
         session = slow(lab, topic)
@@ -111,6 +111,17 @@ class TestSession:
         session.stop()
         assert time.monotonic() - began < 1.5
         assert (children(), session.state) == ([], "idle")
+
+    def test_starts_again_once_it_has_stopped(self, lab: kl.Lab, topic: str) -> None:
+        session = slow(lab, topic)
+        session.start()
+        wait_until(lambda: len(children()) == 1)
+        (first,) = children()
+        session.stop(wait=False)
+        session.start()
+        wait_until(lambda: bool(children()) and children() != [first])
+        session.stop()
+        assert (children(), session.state, session.running) == ([], "idle", False)
 
     def test_an_interrupt_ends_a_run_within_a_second(self, lab: kl.Lab, topic: str) -> None:
         session, seen = slow(lab, topic), []
