@@ -18,7 +18,7 @@ from kafkalab.tuning.measurement import Measurement
 from tests.apache.test_advise import FAST, fill
 from tests.apache.truth import QUICK, SECONDS
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 _JMX = "com.sun.management.jmxremote"
 _WINDOW_S = 4.0
