@@ -12,7 +12,7 @@ from kafkalab.brokers import ApacheKafka
 from tests.apache.proxy import Proxy
 from tests.apache.truth import QUICK, SECONDS, new_topic, producer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 
 RECORD = b"x" * 100
 LARGE = b"y" * 1000

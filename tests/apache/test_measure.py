@@ -15,7 +15,7 @@ from kafkalab.brokers import ApacheKafka
 from tests.apache.test_advise import BRIEFLY, FAST, fill
 from tests.apache.truth import wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 COUNT = 20_000
 SHORT: dict[str, Any] = {"seconds": 1, "warm_up": 0.5}

@@ -15,7 +15,7 @@ from tests.apache.test_advise import FAST, fill
 from tests.apache.test_measure import children
 from tests.apache.truth import SECONDS, wait_until
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")
