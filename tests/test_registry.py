@@ -39,7 +39,8 @@ LATER = json.dumps(
     }
 )
 NO_FRONT = (
-    "no schema id: the value begins with the byte 0x01, not with 0 and four bytes (an id in a header is not looked at)"
+    "no schema id: the value begins with the byte 0x01, not with 0 and four bytes "
+    "(ids in headers, __value_schema_id, are not looked at)"
 )
 BERN = b"\x02\x08Bern"
 
@@ -271,6 +272,15 @@ def test_a_connection_names_the_registry_as_confluent_does(tmp_path: Path) -> No
     assert config.scrub("hunter2 ann:hunter2") == "hunter2 ***"
     assert not [name for name in config.client_options() if "registry" in name or "basic" in name]
     assert unsupported_option(config) is None
+
+
+def test_what_only_serializers_need_is_no_option_and_files_have_to_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "client.properties"
+    path.write_text("bootstrap.servers=a\nauto.register.schemas=false\nspecific.avro.reader=true\n")
+    assert not kl.Registry.of(ConnectionConfig.load(config_file=path, environ={}).options)
+    environ = {"KAFKALAB_SCHEMA_REGISTRY_URL": "http://sr", "KAFKALAB_SCHEMA_REGISTRY_SSL_CA_LOCATION": "/no/ca.pem"}
+    with pytest.raises(kl.ConfigError, match=r"_SSL_CA_LOCATION: .* names a file that is not there: /no/ca.pem"):
+        ConnectionConfig.load("a", environ=environ)
 
 
 def test_a_registry_may_take_over_the_brokers_login() -> None:
