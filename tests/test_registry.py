@@ -139,6 +139,16 @@ def test_references_are_followed(registry: SchemaRegistry) -> None:
     assert frame[["from", "to"]].to_numpy().tolist() == [[{"name": "Bern", "code": "CH"}, "DE"]]
 
 
+def test_a_field_that_holds_its_own_record_is_passed_over_where_it_is_not_asked_for(registry: SchemaRegistry) -> None:
+    fields = [_field("n", "int"), {"name": "more", "type": ["null", "Tree"]}, _field("s", "string")]
+    number = registry.register("tree", json.dumps(["null", {"type": "record", "name": "Tree", "fields": fields}]))
+    lab = lab_of(framed(number, b"\x02\x02\x02\x04\x00\x02a\x02b"), framed(number, b"\0"), registry=registry.url)
+    frame = lab.read("orders", value="avro", columns=["n", "s"], where=kl.field("n") > 0)
+    assert frame.to_numpy().tolist() == [[1, "b"]]
+    with pytest.raises(kl.DecodeError, match="the type Tree holds itself, and columns cannot"):
+        lab.read("orders", value="avro")
+
+
 def _field(name: str, kind: str) -> dict[str, str]:
     return {"name": name, "type": kind}
 
