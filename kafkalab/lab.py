@@ -274,10 +274,12 @@ class Lab:
             record that is older than ``end`` but was stored after the first newer one is not found.
         partitions : int or sequence of int, optional
             Which to read; all by default.
-        key, value : {"bytes", "text", "json", "int32", "int64", "float64", "uuid", "auto"}, Json or callable
-            Their formats. JSON objects become a column for each field; `kafkalab.Json` takes a schema. Numbers are
-            big-endian, as Kafka's serializers write them, of any of numpy's integer and float types. A function takes
-            a binary array of pyarrow, and returns an array as long; the fields of structs become columns.
+        key, value : {"bytes", "text", "json", "avro", "protobuf", "int32", "uuid", "auto"}, Json, Avro or callable
+            Their formats. JSON objects become a column for each field; `kafkalab.Json` takes a schema. Avro, Protobuf
+            and ``"json-schema"`` begin with the id of a schema in the registry that the connection names;
+            `kafkalab.Avro` and `kafkalab.Protobuf` take schemas too. Numbers are big-endian, as Kafka's serializers
+            write them, of any of numpy's integer and float types. A function takes a binary array of pyarrow, and
+            returns an array as long; the fields of structs become columns.
         headers : bool
             Whether to have them: a list of structs of ``key`` and ``value``.
         columns : sequence of str, optional
