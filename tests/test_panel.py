@@ -213,6 +213,16 @@ class TestWords:
         assert "then Start again" in panel.verdict.value
         assert "<img" not in everything_said(panel)
 
+    def test_what_cannot_be_drawn_is_said_and_the_next_is_drawn(
+        self, panel: Panel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(kl.TuningSession, "recent", lambda _: 1 / 0)
+            panel.refresh()
+            assert "could not be drawn: ZeroDivisionError" in panel.message.value
+        panel.refresh()
+        assert panel.message.value == ""
+
     def test_what_comes_from_elsewhere_is_text(self) -> None:
         session = new_session(HOSTILE.removesuffix("\x1b[31m"), HOSTILE)
         session.set(client_rack="<b>$x$</b>")
