@@ -12,6 +12,7 @@ SOURCES = $(wildcard kafkalab tests benchmarks)
 FUZZ_SECONDS ?= 60
 FUZZ_LIMITS := -max_len=8192 -timeout=10 -rss_limit_mb=1024
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
+PYTEST = $(BIN)/python -m pytest --hypothesis-profile=ci --cov
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: help
@@ -29,7 +30,10 @@ lab: $(INSTALLED) ## open JupyterLab on the notebooks
 .PHONY: test
 test: $(INSTALLED) .venv/.libpython rivals $(if $(wildcard tests/browser),browser) ## run every test but the soak, with coverage
 	$(cargo-env) cargo test $(CARGO)
-	$(BIN)/python -m pytest --hypothesis-profile=ci --cov --cov-report=term --cov-fail-under=90
+	failed=0; \
+	$(PYTEST) --cov-report= -n 2 --dist loadfile -m "not soak and not alone" || failed=1; \
+	$(PYTEST) --cov-append --cov-report=term --cov-fail-under=90 -m "alone and not soak" || failed=1; \
+	exit $$failed
 
 .PHONY: soak
 soak: $(INSTALLED) ## run the long trials, and the property tests with many examples

@@ -156,9 +156,14 @@ class Scan:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return (rows for _, rows in self.steps() if rows.num_rows)
 
-    def steps(self, stop: Stop | None = None) -> Generator[tuple[PartitionReceipt, pa.RecordBatch]]:
-        """Yield the rows of each step, with how far they bring the receipt of their range, until told to stop."""
-        run = _Run(self, FetchControl(stop or Stop()))
+    def steps(
+        self, stop: Stop | None = None, ends: dict[OffsetRange, int] | None = None
+    ) -> Generator[tuple[PartitionReceipt, pa.RecordBatch]]:
+        """Yield the rows of each step, with how far they bring the receipt of their range, until told to stop.
+
+        What is given as ``ends`` learns up to where each range could be read by now.
+        """
+        run = _Run(self, FetchControl(stop or Stop(), ends={} if ends is None else ends))
         try:
             yield from run
         finally:

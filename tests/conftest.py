@@ -13,6 +13,8 @@ settings.load_profile("dev")
 
 # Seconds for a test that waits for a real broker, kernel or browser.
 _TIMEOUTS = {"apache": 120, "notebooks": 300, "browser": 120}
+# What is looked at as a person would, and has to come as soon.
+_ALONE = {"browser"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,6 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = _test_folder(item.path)
         if folder in _TIMEOUTS and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_TIMEOUTS[folder]))
+        if folder in _ALONE:
+            item.add_marker(pytest.mark.alone)
 
 
 def _test_folder(path: Path) -> str | None:

@@ -135,7 +135,7 @@ def race(
     rest = (total - first) / max(len(sizes) - 1, 1)
     trials: dict[Cell, list[Trial]] = {cell: [] for cell in given}
     for number, size in enumerate(sizes):
-        left = sorted(left, key=lambda cell: -rate(trials[cell]).median)[:size] if number else left
+        left = sorted(left, key=lambda cell: -late_rate(trials[cell]).median)[:size] if number else left
         each = (rest if number else first) / size
         turns = max(math.ceil(each / seconds), min(repeats, int(each / LEAST_S)), 1)
         if each < LEAST_S:
@@ -148,11 +148,18 @@ def race(
 
 
 def rate(trials: Sequence[Trial]) -> Estimate:
-    """Return what trials of one cell say together; those of the last round, where there are as many as stretches."""
+    """Return what trials of one cell say together."""
+    return Estimate.of(value for trial in trials for value in trial.rates)
+
+
+def late_rate(trials: Sequence[Trial]) -> Estimate:
+    """Return what a race says of one cell: its last round, where that has enough stretches.
+
+    By the ones before it was chosen, so they flatter it.
+    """
     last = max((trial.turn for trial in trials), default=0)
-    late = [value for trial in trials if trial.turn == last for value in trial.rates]
-    every = [value for trial in trials for value in trial.rates]
-    return Estimate.of(late if len(late) >= _KEPT else every)
+    late = [trial for trial in trials if trial.turn == last]
+    return rate(late if sum(len(trial.rates) for trial in late) >= _KEPT else trials)
 
 
 def within_noise(estimates: Mapping[Cell, Estimate]) -> list[Cell]:

@@ -1,6 +1,6 @@
 //! Blocking sockets, plain or TLS, and Kafka's frames: a length of 32 bits, then so many bytes.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,8 @@ use crate::tls::{self, ClientSetup};
 /// No wait is longer before it looks at the stop flag and at signals.
 const PULSE: Duration = Duration::from_millis(100);
 const LENGTH_BYTES: usize = 4;
+/// rustls asks for a few kilobytes at a time; the system is asked for more.
+const TLS_READ_BYTES: usize = 128 << 10;
 /// How a TLS alert begins; as the length of an answer it would mean 336 MiB.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
@@ -100,10 +102,29 @@ impl Family {
     }
 }
 
+/// A socket that is read from in large pieces.
+pub struct Buffered(BufReader<TcpStream>);
+
+impl Read for Buffered {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for Buffered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.get_mut().flush()
+    }
+}
+
 /// A connected socket.
 pub enum Stream {
     Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Tls(Box<StreamOwned<ClientConnection, Buffered>>),
 }
 
 impl Stream {
@@ -123,6 +144,7 @@ impl Stream {
         match setup {
             None => Ok(Self::Plain(socket)),
             Some(setup) => {
+                let socket = Buffered(BufReader::with_capacity(TLS_READ_BYTES, socket));
                 let mut stream = StreamOwned::new(setup.client()?, socket);
                 while stream.conn.is_handshaking() {
                     progress(
@@ -139,7 +161,7 @@ impl Stream {
     pub fn socket(&self) -> io::Result<TcpStream> {
         match self {
             Self::Plain(socket) => socket.try_clone(),
-            Self::Tls(stream) => stream.sock.try_clone(),
+            Self::Tls(stream) => stream.sock.0.get_ref().try_clone(),
         }
     }
 

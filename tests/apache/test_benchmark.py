@@ -17,11 +17,12 @@ from benchmarks.read import read
 from benchmarks.targets import Results
 from benchmarks.topics import Case, Topics
 from kafkalab.brokers import ApacheKafka
+from tests.apache.truth import QUICK
 
 
 @pytest.fixture(scope="module")
 def encrypted() -> Iterator[ApacheKafka]:
-    with ApacheKafka(listeners=["SSL"]) as broker:
+    with ApacheKafka(listeners=["SSL"], jvm_options=QUICK) as broker:
         yield broker
 
 

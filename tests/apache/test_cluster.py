@@ -30,6 +30,7 @@ from kafkalab.errors import (
     UnknownTopicError,
 )
 from kafkalab.model import Watermarks
+from tests.apache.truth import QUICK
 
 SECONDS = 30
 LOGGER = logging.getLogger("kafka.client")
@@ -134,7 +135,7 @@ def test_unknown_topics_and_partitions(cluster: Cluster, topic: MakeTopic, metho
 
 
 def test_looking_never_creates_a_topic() -> None:
-    with ApacheKafka({"auto.create.topics.enable": True}) as broker:
+    with ApacheKafka({"auto.create.topics.enable": True}, jvm_options=QUICK) as broker:
         config = ConnectionConfig({"bootstrap.servers": broker.bootstrap_servers, "allow.auto.create.topics": True})
         cluster = Cluster(config, timeout=5)
         admin = AdminClient(
@@ -256,7 +257,7 @@ def test_what_a_user_may_not_do() -> None:
         "super.users": "User:ANONYMOUS;User:root",
     }
     users = {"root": "root-password", "bob": "bob-password"}
-    with ApacheKafka(rules, listeners=["SASL_PLAINTEXT"], users=users) as broker:
+    with ApacheKafka(rules, listeners=["SASL_PLAINTEXT"], users=users, jvm_options=QUICK) as broker:
         admin = AdminClient({**broker.client_config()}, logger=LOGGER)
         for name in ("open", "closed"):
             admin.create_topics([NewTopic(name, 1, 1)])[name].result(SECONDS)
@@ -288,7 +289,8 @@ def test_what_a_user_may_not_do() -> None:
 
 
 def test_a_cluster_of_several_brokers_with_one_down() -> None:
-    with ApacheKafka({"broker.session.timeout.ms": 3000, "broker.heartbeat.interval.ms": 500}, brokers=3) as broker:
+    quick_fencing = {"broker.session.timeout.ms": 3000, "broker.heartbeat.interval.ms": 500}
+    with ApacheKafka(quick_fencing, brokers=3, jvm_options=QUICK) as broker:
         admin = AdminClient({**broker.client_config()}, logger=LOGGER)
         admin.create_topics([NewTopic("orders", 6, 3)])["orders"].result(SECONDS)
         cluster = Cluster(ConnectionConfig(broker.client_config()), timeout=SECONDS)

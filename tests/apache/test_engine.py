@@ -12,14 +12,16 @@ import kafkalab as kl
 from kafkalab._native import StopFlag
 from kafkalab.brokers import ApacheKafka
 from kafkalab.fetch.wire import BrokerConnection
-from tests.apache.truth import Log, new_topic, numbered, rows
+from tests.apache.truth import QUICK, Log, new_topic, numbered, rows
 
 PASSWORD = "correct-horse-battery"
 
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[ApacheKafka]:
-    with ApacheKafka(listeners=["SSL", "SASL_PLAINTEXT", "SASL_SSL"], users={"alice": PASSWORD}) as broker:
+    with ApacheKafka(
+        listeners=["SSL", "SASL_PLAINTEXT", "SASL_SSL"], users={"alice": PASSWORD}, jvm_options=QUICK
+    ) as broker:
         yield broker
 
 

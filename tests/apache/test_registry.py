@@ -69,7 +69,10 @@ def test_every_verb_reads_values_by_their_schemas(
         assert lab.read(avro, value="avro", where=kl.field("amount") > 98)["id"].tolist() == [197, 199]
         assert "value='avro'" in kl.receipt(lab.head(avro)).notes[0]
         assert lab.find(avro, "7", value="avro")["name"].tolist() == ["n7"]
-        assert lab.map_partitions(avro, lambda part: part["id"].sum(), value="avro").sum() == SUM
+        assert lab.map_partitions(avro, lambda part: part["id"].sum(), value="avro")["result"].sum() == SUM
+        with lab.tail(avro, start="earliest", value="avro") as tail:
+            assert tail.wait_for(COUNT, 30)
+            assert tail.df["id"].sum() == SUM
         lab.export(avro, tmp_path, value="avro")
     loaded = kl.load(tmp_path)
     assert loaded.sort_values("id")["name"].tolist() == [f"n{number}" for number in range(COUNT)]
@@ -79,7 +82,7 @@ def test_every_verb_reads_values_by_their_schemas(
 def test_processes_and_dask_ask_the_registry_themselves(kafka: ApacheKafka, config: dict[str, str], avro: str) -> None:
     with kl.connect(kafka.bootstrap_servers, config=config) as lab:
         sums = lab.map_partitions(avro, sum_of_ids, executor="process", workers=2, value="avro")
-        assert sums.sum() == SUM
+        assert sums["result"].sum() == SUM
         dask_frame = lab.to_dask(avro, value="avro", columns=["id", "name"])
         assert dask_frame["id"].sum().compute(scheduler="synchronous") == SUM
 

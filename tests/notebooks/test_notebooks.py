@@ -13,7 +13,7 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def outputs(notebook: Any, kind: str) -> Iterator[str]:
+def outputs(notebook: Any, kind: str) -> Iterator[Any]:
     """Go through what cells have displayed in a form, such as ``text/html``."""
     for cell in code_cells(notebook):
         for output in cell.outputs:
@@ -76,6 +76,7 @@ def test_explore_warns_only_of_the_limit_it_sets(executed: Execute) -> None:
 
 def test_parallel_shows_what_it_says(executed: Execute) -> None:
     notebook = executed("02_parallel.ipynb")
+    assert len(list(outputs(notebook, "image/png"))) == 1
     assert "4 partitions, reached>" in shown(notebook, "kl.receipt(totals)")
     assert "OffsetRange(topic='orders', partition=2" in shown(notebook, "again = error.failed")
     assert "uses 'lab', a Lab, which stays in this one" in printed(notebook, "except kl.ArgumentError")
@@ -99,6 +100,16 @@ def test_consumer_group_shows_what_each_setting_changes(executed: Execute) -> No
     assert "first" in shares
     assert "second" in shares
     assert " and " not in shares
+
+
+def test_tail_shows_a_table_and_what_passes_its_filter(executed: Execute) -> None:
+    notebook = executed("04_tail.ipynb")
+    assert len(list(outputs(notebook, "application/vnd.jupyter.widget-view+json"))) == 1
+    assert shown(notebook, "tail.wait_for") == "True"
+    assert "amount" in shown(notebook, 'tail.filter("amount > 40')
+    assert "no row here has a column 'amuont': did you mean 'amount'?" in printed(notebook, "except kl.ArgumentError")
+    assert printed(notebook, "tail.resume()").startswith("<Tail orders following: ")
+    assert "customer" in shown(notebook, "rich.tail(3)")
 
 
 def test_decode_shows_what_became_of_each_record(executed: Execute) -> None:
