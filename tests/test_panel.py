@@ -191,13 +191,14 @@ class TestWords:
         assert "1 k (1 k-1 k) records/s" in repr(session)
 
     def test_every_state_is_seen(self, panel: Panel) -> None:
-        for state in ("connecting", "running", "caught up", "stopping", "idle"):
+        for state in ("connecting", "running", "comparing", "caught up", "stopping", "idle"):
             panel._session._turn_to(state)
             panel.refresh()
             assert f">{state}</b>" in panel.header.value
             asks = state == "caught up"
             assert [each.layout.display is None for each in (panel.replay, panel.wait)] == [asks, asks]
             assert ("no more records" in panel.verdict.value) is asks
+            assert ("take turns" in panel.verdict.value) is (state == "comparing")
         panel._session._turn_to("caught up")
         panel.wait.click()
         panel.refresh()
