@@ -43,7 +43,10 @@ _Kept: TypeAlias = "tuple[PartitionReceipt, pa.RecordBatch]"
 
 LOST = "lost to retention: "
 """How a receipt's note begins that names offsets which were gone."""
-_STREAM = "a stream keeps the columns that its first rows made: give a schema (value=kl.Json(schema)), or use read()"
+_STREAM = (
+    "a stream keeps the columns that its first rows made: give a schema (value=kl.Json(schema), "
+    "kl.Avro(reader_schema=schema)), or use read()"
+)
 _LOOK_S = 0.1
 # How far a stream looks before it settles on its columns.
 _FIRST_ROWS = 100_000

@@ -257,8 +257,12 @@ class TestAdvice:
         how: dict[str, Any] = {"fetch_size_avg": 9000, "broker_share": 0.4, "application_share": 0.1}
         assert measured({"settings": settings}, **how).advice.bottleneck == "fetch size"
         assert measured({"settings": settings}, queued=120_000, **how).advice.bottleneck == "reader"
-        sawtooth = measured(queued=120_000, burst_records=110_000, **SAWTOOTH, **STARVED)
-        assert sawtooth.advice.bottleneck == "back-off sawtooth"
+        saw: dict[str, Any] = {"queued": 120_000, "burst_records": 110_000, "broker_share": 0.45, "stall_s": 0.5}
+        assert measured(stalls=9, **saw).advice.bottleneck == "back-off sawtooth"
+
+    def test_a_single_long_wait_is_no_sawtooth(self) -> None:
+        how: dict[str, Any] = {"stalls": 1, "stall_s": 0.07, "bytes_rate": 1e8, "burst_records": 66_000}
+        assert measured(nearest_ms=22.0, broker_share=0.9, **how).advice.bottleneck == "network latency"
 
     def test_a_lag_that_is_worked_off_is_not_quiet(self) -> None:
         assert measured({"replay": False}, **STARVED).advice.bottleneck == "fetch"

@@ -133,7 +133,8 @@ def advise(measurement: Measurement) -> Advice:
 def _is_starved(m: Measurement) -> bool:
     waited = m.average("broker_share")
     # A queue that is full lets nobody wait for long; a sawtooth's may be so at each look, and empty in between.
-    return waited >= max(_STARVED, m.average("application_share")) and (waited >= _MOSTLY or m.queue_share < _FULL)
+    dry = waited >= _MOSTLY or _ran_dry(m) or m.queue_share < _FULL
+    return dry and waited >= max(_STARVED, m.average("application_share"))
 
 
 def _quiet(m: Measurement) -> Advice | None:
@@ -166,7 +167,7 @@ def _quota(m: Measurement) -> Advice | None:
     return Advice(
         "broker quota",
         "a quota of the broker",
-        (f"brokers held the client back for {min(held, 1):.0%} of the time", _wire(m)),
+        (f"brokers held the client back for {held:.0%} of the time", _wire(m)),
         otherwise="No setting of the consumer helps: have its consumer_byte_rate raised, or write with better "
         "compression.",
     )
@@ -343,9 +344,14 @@ def _record_bytes(m: Measurement) -> float:
 
 def _filled(m: Measurement) -> tuple[float, float]:
     """Return what came between two waits as a share of the queue's limits, by count and by size; no waits, nothing."""
-    settings, burst = m.setup.settings, m.burst_records / m.setup.clients if m.stalls else 0.0
+    settings, burst = m.setup.settings, m.burst_records / m.setup.clients if _ran_dry(m) else 0.0
     by_size = burst * _record_bytes(m) / (settings.queued_max_messages_kbytes * 1024)
     return burst / settings.queued_min_messages, by_size
+
+
+def _ran_dry(m: Measurement) -> bool:
+    """Whether long waits, each after many records, are most of what it waited for the broker."""
+    return m.stalls * m.stall_s > _MOSTLY * m.average("broker_share") * m.seconds
 
 
 def _stalls(m: Measurement) -> tuple[str, ...]:

@@ -187,7 +187,7 @@ class Sample:
     interpreter_share : float
         Share of the times at which the interpreter (its GIL) was taken.
     throttle_share : float
-        Share of the time for which brokers held the client back; a wait counts when it is told of, so it may pass 1.
+        Share of the time for which brokers held the client back.
     rtt_ms, nearest_ms : float
         From a request to its answer: the median, and the shortest since the start: how far away the broker is.
     """

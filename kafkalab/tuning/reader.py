@@ -213,7 +213,8 @@ class Reader(Member):
         self._looks_through = False
         self._fed_in_pass = 0
         self._passes = 1
-        self._throttled_ms = 0.0
+        self._throttled_ms = self._throttle_left_ms = 0.0
+        self._throttle_seen = time.monotonic()
         self._nearest_ms = float("inf")
         self._dry_s = self._broker_s = self._paused_s = self._stalled_s = self._between_passes_s = 0.0
         self._stalls = self._burst = self._burst_records = 0
@@ -365,12 +366,21 @@ class Reader(Member):
     def _on_statistics(self, text: str) -> None:
         seen = read_statistics(json.loads(text), self._topics[0])
         # These two are of the time since the last ones, and the rest is since ever.
-        self._throttled_ms += seen.pop("throttled_ms")
+        self._note_throttle(seen.pop("throttled_ms"))
         self._nearest_ms = min(self._nearest_ms, seen["nearest_ms"] or self._nearest_ms)
         seen["nearest_ms"] = self._nearest_ms if self._nearest_ms < float("inf") else 0.0
         handled = self._measured.by_partition
         parts = {number: replace(part, records=handled[number]) for number, part in seen.pop("partitions").items()}
         self._report(self.counts(partitions=parts, **seen))
+
+    def _note_throttle(self, told_ms: float) -> None:
+        """Count a wait as it passes: it is told of when it begins, and can be longer than a measurement."""
+        now = time.monotonic()
+        self._throttle_left_ms += told_ms
+        passed = min((now - self._throttle_seen) * 1000, self._throttle_left_ms)
+        self._throttle_seen = now
+        self._throttled_ms += passed
+        self._throttle_left_ms -= passed
 
 
 def _resident_bytes() -> int:

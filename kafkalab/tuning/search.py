@@ -130,16 +130,15 @@ def race(
         As they are made.
     """
     sizes, left = rounds(len(given)), list(given)
-    total = race_seconds(len(given), seconds, repeats, budget)
-    first = total if len(sizes) == 1 else len(given) * LEAST_S
-    rest = (total - first) / max(len(sizes) - 1, 1)
+    budget = race_seconds(len(given), seconds, repeats, budget)
     trials: dict[Cell, list[Trial]] = {cell: [] for cell in given}
     for number, size in enumerate(sizes):
         left = sorted(left, key=lambda cell: -late_rate(trials[cell]).median)[:size] if number else left
-        each = (rest if number else first) / size
-        turns = max(math.ceil(each / seconds), min(repeats, int(each / LEAST_S)), 1)
+        each = budget / (len(sizes) - number) / size if number or len(sizes) == 1 else LEAST_S
         if each < LEAST_S:
-            continue
+            continue  # which leaves more for the rounds to come
+        budget -= each * size
+        turns = max(math.ceil(each / seconds), min(repeats, int(each / LEAST_S)), 1)
         for turn in range(turns):
             for cell in left if turn % 2 == 0 else reversed(left):
                 trial = measure(number, cell, each / turns)
