@@ -120,3 +120,17 @@ def test_decode_shows_what_became_of_each_record(executed: Execute) -> None:
     assert shown(notebook, "len(dear)").startswith("(")
     assert {"unknown", "594"} <= set(shown(notebook, "value_counts").split())
     assert shown(notebook, "kl.load(folder.name)") == "True"
+
+
+def test_tune_shows_its_panel_and_tells_the_truth(executed: Execute) -> None:
+    notebook = executed("05_tune.ipynb")
+    assert len(list(outputs(notebook, "application/vnd.jupyter.widget-view+json"))) == 1
+    assert len(list(outputs(notebook, "image/png"))) == 1
+    assert shown(notebook, 'compare({"workers": 4}, {"workers": 8, "ordering": "key"}').startswith("B is ")
+    assert "workers 1 -> 4" in shown(notebook, "session.history[")
+
+
+def test_sweep_finds_what_is_best(executed: Execute) -> None:
+    notebook = executed("06_sweep.ipynb")
+    assert shown(notebook, "found.best") == "{'workers': 16, 'ordering': 'key'}"
+    assert len(list(outputs(notebook, "image/png"))) == 1
