@@ -308,8 +308,10 @@ def _reader(m: Measurement) -> Advice | None:
             f"it waited only {waited:.0%} of the time, for the broker or for workers",
             f"of {setup.workers} workers {m.average('busy'):.1f} were busy",
         ),
-        _processes(m),
-        "" if setup.partitions > 1 else "More partitions would let several processes read.",
+        None if m.core_wait_share > _MOSTLY else _processes(m),
+        f"Its threads had no core for {m.core_wait_share:.0%} of the time they wanted one: measure beside less."
+        if m.core_wait_share > _MOSTLY
+        else "More partitions would let several processes read." * (setup.partitions == 1),
     )
 
 
