@@ -94,7 +94,7 @@ def _fetcher(engine: str, config: ConnectionConfig, cluster: Cluster) -> Fetcher
     return portable
 
 
-def demo(broker: Literal["auto", "apache", "mock"] = "auto") -> Lab:
+def demo(broker: Literal["auto", "apache", "mock"] = "auto", *, orders_per_s: float = 0) -> Lab:
     """Start a broker with sample topics and connect to it; ended by `Lab.close`, and with this process.
 
     Parameters
@@ -102,6 +102,8 @@ def demo(broker: Literal["auto", "apache", "mock"] = "auto") -> Lab:
     broker : {"auto", "apache", "mock"}
         Apache Kafka, which the ``[broker]`` extra brings, or librdkafka's mock of it, which has no time index, little
         room, and shows aborted records. By default the real one, or the mock where that cannot be had, and it says why.
+    orders_per_s : float
+        How many new orders are written each second, for something to follow.
 
     Raises
     ------
@@ -115,6 +117,8 @@ def demo(broker: Literal["auto", "apache", "mock"] = "auto") -> Lab:
     lab.on_close(started.stop)
     atexit.register(lab.close)
     samples.fill(started.bootstrap_servers, small=isinstance(started, MockBroker))
+    if orders_per_s:
+        lab.on_close(samples.go_on(started.bootstrap_servers, orders_per_s).stop)
     return lab
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+import weakref
 from collections import Counter
 from dataclasses import replace
 from numbers import Integral
@@ -137,7 +138,8 @@ class Lab:
         self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
-        self._on_close: list[Callable[[], object]] = [self._processes.close]
+        self._tails: weakref.WeakSet[Tail] = weakref.WeakSet()
+        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_tails]
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -156,6 +158,10 @@ class Lab:
         """Let go of the cluster, and end what was started for this lab."""
         while self._on_close:
             self._on_close.pop()()
+
+    def _stop_tails(self) -> None:
+        for tail in list(self._tails):
+            tail.stop()
 
     # What is there
 
@@ -268,10 +274,12 @@ class Lab:
             record that is older than ``end`` but was stored after the first newer one is not found.
         partitions : int or sequence of int, optional
             Which to read; all by default.
-        key, value : {"bytes", "text", "json", "int32", "int64", "float64", "uuid", "auto"}, Json or callable
-            Their formats. JSON objects become a column for each field; `kafkalab.Json` takes a schema. Numbers are
-            big-endian, as Kafka's serializers write them, of any of numpy's integer and float types. A function takes
-            a binary array of pyarrow, and returns an array as long; the fields of structs become columns.
+        key, value : {"bytes", "text", "json", "avro", "protobuf", "int32", "uuid", "auto"}, Json, Avro or callable
+            Their formats. JSON objects become a column for each field; `kafkalab.Json` takes a schema. Avro, Protobuf
+            and ``"json-schema"`` begin with the id of a schema in the registry that the connection names;
+            `kafkalab.Avro` and `kafkalab.Protobuf` take schemas too. Numbers are big-endian, as Kafka's serializers
+            write them, of any of numpy's integer and float types. A function takes a binary array of pyarrow, and
+            returns an array as long; the fields of structs become columns.
         headers : bool
             Whether to have them: a list of structs of ``key`` and ``value``.
         columns : sequence of str, optional
@@ -546,13 +554,17 @@ class Lab:
         Returns
         -------
         Tail
-            Running; ``tail.df``, ``tail.run(seconds)``, ``tail.stop()``, or a ``with`` statement.
+            Running; ``tail.df``, ``tail.run(seconds)``, ``tail.stop()``, or a ``with`` statement. A notebook shows it
+            as a live table. Running its cell again ends it.
         """
         _check_count(rows, "rows")
         readable: Reading = {"key": "auto", "value": "auto", "errors": "column", **reading, "progress": False}
         limits = Limits(seconds=readable.pop("timeout", None))
         scan = self._scan(topic, start, "latest", limits, readable, follow=True)
-        return Tail(scan, rows, hide_no_errors="errors" not in reading)
+        tail = Tail(scan, rows, hide_no_errors="errors" not in reading, show=_tail_table)
+        self._tails.add(tail)
+        when_run_again(_closing(weakref.ref(tail)))
+        return tail
 
     def map_partitions(
         self,
@@ -1275,6 +1287,23 @@ class Lab:
                     raise ArgumentError(message)
             table = table.select([name for name in columns if name in table.column_names])
         return to_frame(table, receipt)
+
+
+def _closing(tail: weakref.ref[Tail]) -> Callable[[], None]:
+    """Return what closes a tail, without being what keeps it."""
+
+    def close() -> None:
+        left = tail()
+        if left is not None:
+            left.close()
+
+    return close
+
+
+def _tail_table(tail: Tail) -> Any:
+    from kafkalab.widgets.tail_table import TailTable
+
+    return TailTable(tail)
 
 
 def _with_rows(part: PartitionReceipt, table: pa.Table) -> PartitionReceipt:

@@ -38,7 +38,8 @@ _WITHOUT_EFFECT = re.compile(
     r"(key|value)\.(de)?serializer|metrics?\..*|interceptor\.classes|auto\.include\.jmx\.reporter"
     r"|sasl\.login\.(refresh|connect|read|retry)\..*|sasl\.kerberos\.ticket\..*|security\.providers"
     r"|ssl\.(protocol|enabled\.protocols|provider|(key|trust)manager\.algorithm|secure\.random\.implementation)"
-    r"|exclude\.internal\.topics|default\.api\.timeout\.ms|buffer\.memory|max\.block\.ms"
+    r"|(auto\.register|use\.latest|latest\.compatibility|normalize|(key|value)\.subject\.name)\..*"
+    r"|specific\.(avro|protobuf)\..*|exclude\.internal\.topics|default\.api\.timeout\.ms|buffer\.memory|max\.block\.ms"
     r"|socket\.connection\.setup\.timeout\.max\.ms|metadata\.max\.idle\.ms"
 )
 _LOGIN_MODULES = {

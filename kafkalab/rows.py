@@ -53,7 +53,7 @@ class RowOptions:
     Attributes
     ----------
     key, value : str, Format or callable
-        Their formats: ``"bytes"``, ``"text"``, ``"json"``, ``"int32"`` and the like, ``"uuid"``, ``"auto"``, a format
+        Their formats: ``"bytes"``, ``"text"``, ``"json"``, ``"avro"``, ``"int32"`` and the like, ``"auto"``, a format
         such as `Json`, or a function of a binary array to an array as long. Objects become a column for each field; one
         whose name a record's own column has, or that begins with ``key.`` or ``value.``, gets ``value.`` in front, and
         those of keys always get ``key.``.

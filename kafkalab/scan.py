@@ -43,7 +43,10 @@ _Kept: TypeAlias = "tuple[PartitionReceipt, pa.RecordBatch]"
 
 LOST = "lost to retention: "
 """How a receipt's note begins that names offsets which were gone."""
-_STREAM = "a stream keeps the columns that its first rows made: give a schema (value=kl.Json(schema)), or use read()"
+_STREAM = (
+    "a stream keeps the columns that its first rows made: give a schema (value=kl.Json(schema), "
+    "kl.Avro(reader_schema=schema)), or use read()"
+)
 _LOOK_S = 0.1
 # How far a stream looks before it settles on its columns.
 _FIRST_ROWS = 100_000
@@ -156,9 +159,14 @@ class Scan:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return (rows for _, rows in self.steps() if rows.num_rows)
 
-    def steps(self, stop: Stop | None = None) -> Generator[tuple[PartitionReceipt, pa.RecordBatch]]:
-        """Yield the rows of each step, with how far they bring the receipt of their range, until told to stop."""
-        run = _Run(self, FetchControl(stop or Stop()))
+    def steps(
+        self, stop: Stop | None = None, ends: dict[OffsetRange, int] | None = None
+    ) -> Generator[tuple[PartitionReceipt, pa.RecordBatch]]:
+        """Yield the rows of each step, with how far they bring the receipt of their range, until told to stop.
+
+        What is given as ``ends`` learns up to where each range could be read by now.
+        """
+        run = _Run(self, FetchControl(stop or Stop(), ends={} if ends is None else ends))
         try:
             yield from run
         finally:

@@ -119,8 +119,9 @@ def _is_option(name: str, setting: Setting) -> bool:
             raise ConfigError(f"{setting.origin}: {name} has to be text, a number or a bool")
     elif _NO_TEXT.search(setting.text):
         raise ConfigError(f"{setting.origin}: {name} holds bytes that are no text")
-    elif options.is_of_registry(name):
-        pass  # what its client takes is known where that is made
+    elif options.is_of_registry(name):  # what its client takes is known where that is made
+        if name.endswith(".location"):
+            _check_file(name, setting)
     elif wrong := options.complaint(name, setting.text.strip()):
         raise ConfigError(f"{setting.origin}: {wrong}")
     elif name.startswith("ssl.") and name.endswith((".ca.location", "certificate.location", "key.location")):

@@ -5,28 +5,37 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import pyarrow as pa
 
+from kafkalab.cells import kernel_shell
 from kafkalab.decode.joining import unify
 from kafkalab.fetch.base import Stop
+from kafkalab.filtering import Filter
 from kafkalab.frame import to_frame
+from kafkalab.kept import View
 from kafkalab.model import Receipt
+from kafkalab.predicate import parse
 from kafkalab.rows import RowShaper
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Callable
 
-    from kafkalab.model import PartitionReceipt
+    import pandas as pd
+    import pyarrow.compute as pc
+
+    from kafkalab.model import OffsetRange, PartitionReceipt
     from kafkalab.scan import Scan
 
 _RATE_OVER_S = 5.0
+_NO_ERRORS = ("_error", "_raw")
 
 
 class Tail:
     """The newest rows of a topic, by arrival, until stopped.
+
+    A notebook shows it as a live table, everything else as a line of text.
 
     Parameters
     ----------
@@ -36,11 +45,8 @@ class Tail:
         How many of the newest rows are kept; older ones are dropped and counted.
     hide_no_errors : bool
         Whether the columns for what is not in its format are left out as long as they are empty.
-
-    Attributes
-    ----------
-    seen, dropped : int
-        Rows that have arrived, and those of them that are kept no more.
+    show : callable, optional
+        Makes the table, a widget, for a tail.
 
     Examples
     --------
@@ -50,28 +56,39 @@ class Tail:
     ...     cluster.append("orders", b"a", b"b")
     ...     tail.wait_for(2, timeout=5)
     ...     tail.df["value"].tolist()
+    ...     tail.filter("value == 'b'")
+    ...     tail.df["value"].tolist()
     True
     ['a', 'b']
+    ['b']
     """
 
-    def __init__(self, scan: Scan, rows: int, *, hide_no_errors: bool = False) -> None:
+    def __init__(
+        self,
+        scan: Scan,
+        rows: int,
+        *,
+        hide_no_errors: bool = False,
+        show: Callable[[Tail], Any] | None = None,
+    ) -> None:
         self._scan = scan
         self._hide_no_errors = hide_no_errors
-        self._most_rows = rows
-        self._steps: deque[pa.RecordBatch] = deque()
+        self._show = show
+        self._table: Any = None
+        self._now = self._shown = View(rows)
         self._arrivals: deque[tuple[float, int]] = deque()
         self._parts: dict[int, PartitionReceipt] = {}
+        self._ends: dict[OffsetRange, int] = {}
+        self._listeners: dict[object, Callable[[], object]] = {}
         self._error: BaseException | None = None
         self._done = False
         self._changed = threading.Condition()
         self._stop = Stop()
-        self.seen = 0
-        self.dropped = 0
         self._thread = threading.Thread(target=self._follow, name="kafkalab-tail", daemon=True)
         self._thread.start()
 
     def _follow(self) -> None:
-        steps = self._scan.steps(self._stop)
+        steps = self._scan.steps(self._stop, self._ends)
         try:
             for part, rows in steps:
                 self._add(part, rows)
@@ -82,28 +99,35 @@ class Tail:
             with self._changed:
                 self._done = True
                 self._changed.notify_all()
+            self._tell()
 
     def _add(self, part: PartitionReceipt, rows: pa.RecordBatch) -> None:
         with self._changed:
             self._parts[part.partition] = part
             if not rows.num_rows:
                 return
-            self._steps.append(rows)
-            self.seen += rows.num_rows
+            self._now.add(rows)
             self._arrivals.append((time.monotonic(), rows.num_rows))
             self._forget_arrivals()
-            self._drop(self.seen - self.dropped - self._most_rows)
             self._changed.notify_all()
+        self._tell()
 
-    def _drop(self, surplus: int) -> None:
-        while surplus > 0:
-            oldest = self._steps.popleft()
-            dropped = min(surplus, oldest.num_rows)
-            if dropped < oldest.num_rows:
-                # A copy of the rest: a slice would keep all of it in memory.
-                self._steps.appendleft(oldest.take(pa.array(np.arange(dropped, oldest.num_rows))))
-            self.dropped += dropped
-            surplus -= dropped
+    def subscribe(self, listener: Callable[[], object]) -> Callable[[], None]:
+        """Have a function called whenever something has changed, in whatever thread that is; return what ends that.
+
+        It is for setting an event: what it does, the tail waits for.
+        """
+        token = object()
+        self._listeners[token] = listener
+
+        def unsubscribe() -> None:
+            self._listeners.pop(token, None)
+
+        return unsubscribe
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners.values()):
+            listener()
 
     def _forget_arrivals(self) -> None:
         since = time.monotonic() - _RATE_OVER_S
@@ -111,9 +135,19 @@ class Tail:
             self._arrivals.popleft()
 
     @property
+    def topic(self) -> str:
+        """What is followed."""
+        return self._scan.plan.topic
+
+    @property
     def running(self) -> bool:
         """Whether it still follows."""
-        return self._thread.is_alive()
+        return not self._done
+
+    @property
+    def error(self) -> BaseException | None:
+        """What has ended it, if it failed."""
+        return self._error
 
     @property
     def rate(self) -> float:
@@ -121,6 +155,77 @@ class Tail:
         with self._changed:
             self._forget_arrivals()
             return sum(count for _, count in self._arrivals) / _RATE_OVER_S
+
+    @property
+    def seen(self) -> int:
+        """How many rows have arrived."""
+        return self._now.seen
+
+    @property
+    def shown(self) -> int:
+        """How many rows `df` has."""
+        return self._shown.shown.rows
+
+    @property
+    def columns_asked(self) -> bool:
+        """Whether somebody has said which columns there are to be."""
+        return self._scan.row_options.columns is not None
+
+    @property
+    def dropped(self) -> int:
+        """How many of them are kept no more, since newer ones came."""
+        return self._shown.shown.dropped
+
+    @property
+    def lag(self) -> int:
+        """How many offsets it is behind what could be read when the brokers last answered."""
+        positions = {part.offset_range: part.next_offset for part in tuple(self._parts.values())}
+        ends = tuple(self._ends.items())
+        return sum(max(end - positions.get(where, where.start), 0) for where, end in ends)
+
+    @property
+    def behind(self) -> int:
+        """How many rows have arrived since it was paused."""
+        return self._now.seen - self._shown.seen
+
+    @property
+    def paused(self) -> bool:
+        """Whether what is shown stays as it is."""
+        return self._shown is not self._now
+
+    def pause(self) -> None:
+        """Let what is shown stay as it is; what arrives meanwhile is counted, and its newest rows are kept as well."""
+        with self._changed:
+            self._shown = self._now.copy()
+        self._tell()
+
+    def resume(self) -> None:
+        """Show the newest rows again."""
+        with self._changed:
+            self._shown = self._now
+        self._tell()
+
+    def filter(self, where: str | pc.Expression | None) -> None:
+        """Show only the newest rows that pass, of those kept and of those to come.
+
+        Parameters
+        ----------
+        where : str or pyarrow.compute.Expression, optional
+            Such as ``"amount > 40 and country == 'DE'"``, or an expression as `Lab.read` takes it; None for all rows.
+            Text is never run: columns, values, comparisons, ``in``, ``is None``, ``and``, ``or`` and ``not`` is all it
+            may hold. The other rows are not lost: the next filter finds the newest of all again.
+
+        Raises
+        ------
+        ArgumentError
+            It is not understood, or does not fit the rows; the filter before it stays.
+        """
+        expression = parse(where) if isinstance(where, str) else where
+        chosen = None if expression is None else Filter.of(expression, {})
+        with self._changed:
+            for view in dict.fromkeys((self._now, self._shown)):
+                view.choose(chosen)
+        self._tell()
 
     @property
     def df(self) -> pd.DataFrame:
@@ -133,17 +238,22 @@ class Tail:
         """
         if self._error is not None:
             raise self._error
+        table, receipt = self.snapshot()
+        return to_frame(table, receipt)
+
+    def snapshot(self, count: int | None = None) -> tuple[pa.Table, Receipt]:
+        """Return the rows that are shown, or the newest of them, as Arrow has them, oldest first, and their receipt."""
         with self._changed:
-            steps = list(self._steps) or [RowShaper(self._scan.row_options).empty()]
+            steps = self._shown.shown.last(count) or [RowShaper(self._scan.row_options).empty()]
             seen = Receipt(
                 tuple(self._parts.values()), self._scan.fetch_options.isolation_level, self._scan.fetcher.name
             )
         table = unify([pa.Table.from_batches([rows]) for rows in steps]).unify_dictionaries()
         if self._hide_no_errors:
-            names = [name for name in ("_error", "_raw") if name in table.column_names]
+            names = [name for name in _NO_ERRORS if name in table.column_names]
             if all(table[name].null_count == table.num_rows for name in names):
                 table = table.drop_columns(names)
-        return to_frame(table, self._scan.receipt or seen)
+        return table, self._scan.receipt or seen
 
     def wait_for(self, rows: int, timeout: float) -> bool:
         """Wait until that many rows have been seen; return whether they have."""
@@ -165,14 +275,40 @@ class Tail:
         self._stop.set()
         self._thread.join()
 
+    def close(self) -> None:
+        """Stop following, and close the table that a notebook shows."""
+        self.stop()
+        if self._table is not None:
+            self._table.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def status(self) -> str:
+        """What goes on, in a line."""
+        with self._changed:
+            view, behind = self._shown, self.behind
+            shown, seen, dropped, hidden = view.shown.rows, view.seen, view.shown.dropped, view.hidden
+        parts = [f"{self.rate:,.0f} records/s", f"lag {self.lag:,}"] if self.running else []
+        parts += [f"shown {shown:,} of {seen:,}", f"dropped {dropped:,}"]
+        if hidden:
+            parts.append(f"filtered out {hidden:,}")
+        if self.paused:
+            parts.append(f"paused, {behind:,} behind")
+        return " · ".join(parts)
+
     def __repr__(self) -> str:
         state = "failed" if self._error else "following" if self.running else "stopped"
-        shown = self.seen - self.dropped
-        counts = f"{self.rate:,.0f} records/s · shown {shown:,} of {self.seen:,} · dropped {self.dropped:,}"
-        return f"<Tail {self._scan.plan.topic} {state}: {counts}>"
+        return f"<Tail {self.topic} {state}: {self.status}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        text = {"text/plain": repr(self)}
+        if self._show is None or kernel_shell() is None:
+            return text
+        if self._table is None:
+            self._table = self._show(self)
+        return {**self._table._repr_mimebundle_(), **text}

@@ -48,6 +48,18 @@ def format_quantity(value: int, unit: str) -> str:
     return f"{numbers.get(shortest, value)} {shortest}".rstrip()
 
 
+def format_named(name: str, value: object) -> str:
+    """Write a value of a setting with the unit that the setting's name ends with.
+
+    Examples
+    --------
+    >>> format_named("fetch_max_bytes", 1 << 20), format_named("fetch_max_wait_ms", 500), format_named("workers", 4)
+    ('1 MiB', '500 ms', '4')
+    """
+    unit = {"bytes": "bytes", "ms": "ms", "kbytes": "KiB"}.get(name.rsplit("_", 1)[-1])
+    return format_quantity(value, unit) if unit and isinstance(value, int) else str(value)
+
+
 def parse_quantity(text: str, unit: str) -> int:
     """Read a number with or without its unit; the inverse of `format_quantity`.
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from google.protobuf.descriptor_pb2 import DescriptorProto
 
 import kafkalab as kl
 
@@ -79,6 +80,19 @@ def test_reading_is_typed(lab: kl.Lab) -> None:
         progress=False,
     )
     assert frame["amount"].tolist() == [7]
+
+
+def test_schemas_are_typed(lab: kl.Lab) -> None:
+    registry: kl.Registry = kl.Registry("https://localhost:8081", config={"basic.auth.user.info": kl.Secret("a:b")})
+    fields = [{"name": "amount", "type": "long"}]
+    reader = kl.Avro(reader_schema={"type": "record", "name": "Order", "fields": fields}, registry=registry)
+    scans = [
+        lab.scan("orders", value=reader, errors="skip"),
+        lab.scan("orders", value=kl.Avro('"string"'), key=kl.Avro("bytes")),
+        lab.scan("orders", value=kl.Protobuf(DescriptorProto, framed=True), columns=["name"]),
+        lab.scan("orders", value=kl.Json(framed=True, schema={"amount": "int64"})),
+    ]
+    assert [len(scan.schema.names) for scan in scans[:3]] == [7, 7, 1]
 
 
 def test_every_form_of_a_position_is_typed(lab: kl.Lab) -> None:

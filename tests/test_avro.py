@@ -167,6 +167,13 @@ def test_a_union_of_records_makes_a_column_for_each() -> None:
     assert (list(only.left_out), list(only.errors)) == (["a.Event"], [3])
 
 
+def test_a_record_is_read_as_a_branch_of_a_union() -> None:
+    one, other = record(("n", "int"), name="One"), record(("n", "int"), name="Other")
+    values = written(one, {"n": 1})
+    assert columns(decode(values, one, [one, other])) == {"One": [{"n": 1}], "Other": [None]}
+    assert columns(decode(values, one, [one, other], wanted={"Other"})) == {"Other": [None]}
+
+
 @pytest.mark.parametrize(
     ("writer", "reader", "value", "expected"),
     [

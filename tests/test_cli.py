@@ -14,8 +14,9 @@ from kafkalab.brokers import MockBroker
 from kafkalab.cli import commands
 from kafkalab.cli.arguments import parser
 from kafkalab.cli.main import main
-from kafkalab.cli.show import plain_line, safe
+from kafkalab.cli.show import plain_line
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
+from kafkalab.text import safe
 from tests.oracle import HOSTILE, NEW_YEAR_MS, TOPIC
 
 Capture = pytest.CaptureFixture[str]

@@ -191,13 +191,14 @@ class TestWords:
         assert "1 k (1 k-1 k) records/s" in repr(session)
 
     def test_every_state_is_seen(self, panel: Panel) -> None:
-        for state in ("connecting", "running", "caught up", "stopping", "idle"):
+        for state in ("connecting", "running", "comparing", "caught up", "stopping", "idle"):
             panel._session._turn_to(state)
             panel.refresh()
             assert f">{state}</b>" in panel.header.value
             asks = state == "caught up"
             assert [each.layout.display is None for each in (panel.replay, panel.wait)] == [asks, asks]
             assert ("no more records" in panel.verdict.value) is asks
+            assert ("take turns" in panel.verdict.value) is (state == "comparing")
         panel._session._turn_to("caught up")
         panel.wait.click()
         panel.refresh()
@@ -212,6 +213,16 @@ class TestWords:
         assert "HandlerError" in panel.verdict.value
         assert "then Start again" in panel.verdict.value
         assert "<img" not in everything_said(panel)
+
+    def test_what_cannot_be_drawn_is_said_and_the_next_is_drawn(
+        self, panel: Panel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(kl.TuningSession, "recent", lambda _: 1 / 0)
+            panel.refresh()
+            assert "could not be drawn: ZeroDivisionError" in panel.message.value
+        panel.refresh()
+        assert panel.message.value == ""
 
     def test_what_comes_from_elsewhere_is_text(self) -> None:
         session = new_session(HOSTILE.removesuffix("\x1b[31m"), HOSTILE)

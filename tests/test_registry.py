@@ -39,7 +39,8 @@ LATER = json.dumps(
     }
 )
 NO_FRONT = (
-    "no schema id: the value begins with the byte 0x01, not with 0 and four bytes (an id in a header is not looked at)"
+    "no schema id: the value begins with the byte 0x01, not with 0 and four bytes "
+    "(ids in headers, __value_schema_id, are not looked at)"
 )
 BERN = b"\x02\x08Bern"
 
@@ -136,6 +137,16 @@ def test_references_are_followed(registry: SchemaRegistry) -> None:
     number = registry.register("both", json.dumps(both), references=references)
     frame = lab_of(framed(number, b"\x08Bern\0\x02"), registry=registry.url).read("orders", value="avro")
     assert frame[["from", "to"]].to_numpy().tolist() == [[{"name": "Bern", "code": "CH"}, "DE"]]
+
+
+def test_a_field_that_holds_its_own_record_is_passed_over_where_it_is_not_asked_for(registry: SchemaRegistry) -> None:
+    fields = [_field("n", "int"), {"name": "more", "type": ["null", "Tree"]}, _field("s", "string")]
+    number = registry.register("tree", json.dumps(["null", {"type": "record", "name": "Tree", "fields": fields}]))
+    lab = lab_of(framed(number, b"\x02\x02\x02\x04\x00\x02a\x02b"), framed(number, b"\0"), registry=registry.url)
+    frame = lab.read("orders", value="avro", columns=["n", "s"], where=kl.field("n") > 0)
+    assert frame.to_numpy().tolist() == [[1, "b"]]
+    with pytest.raises(kl.DecodeError, match="the type Tree holds itself, and columns cannot"):
+        lab.read("orders", value="avro")
 
 
 def _field(name: str, kind: str) -> dict[str, str]:
@@ -271,6 +282,15 @@ def test_a_connection_names_the_registry_as_confluent_does(tmp_path: Path) -> No
     assert config.scrub("hunter2 ann:hunter2") == "hunter2 ***"
     assert not [name for name in config.client_options() if "registry" in name or "basic" in name]
     assert unsupported_option(config) is None
+
+
+def test_what_only_serializers_need_is_no_option_and_files_have_to_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "client.properties"
+    path.write_text("bootstrap.servers=a\nauto.register.schemas=false\nspecific.avro.reader=true\n")
+    assert not kl.Registry.of(ConnectionConfig.load(config_file=path, environ={}).options)
+    environ = {"KAFKALAB_SCHEMA_REGISTRY_URL": "http://sr", "KAFKALAB_SCHEMA_REGISTRY_SSL_CA_LOCATION": "/no/ca.pem"}
+    with pytest.raises(kl.ConfigError, match=r"_SSL_CA_LOCATION: .* names a file that is not there: /no/ca.pem"):
+        ConnectionConfig.load("a", environ=environ)
 
 
 def test_a_registry_may_take_over_the_brokers_login() -> None:

@@ -99,3 +99,16 @@ def test_fill_says_that_it_could_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "_TIMEOUT_S", 0.1)
     with MockBroker({"orders": 4}) as broker, pytest.raises(BrokerStartError, match=r"not taken within 0\.1 s"):
         samples.fill(broker.bootstrap_servers, small=True, now_ms=NOW_MS)
+
+
+def test_a_shop_that_stays_open_goes_on_with_orders() -> None:
+    with MockBroker(samples.SMALL_TOPICS) as broker, kl.connect(broker.bootstrap_servers) as lab:
+        with lab.tail("orders") as tail:
+            shop_open = samples.go_on(broker.bootstrap_servers, orders_per_s=2_000)
+            assert tail.wait_for(500, timeout=8)
+            shop_open.stop()
+            written = sum(lab.describe("orders")["span"])
+            assert tail.wait_for(written, timeout=5)
+            assert not tail.wait_for(written + 1, timeout=0.2)
+        numbers = sorted(lab.read("orders", value="json")["order_id"])
+    assert numbers == list(range(100_001, 100_001 + written))

@@ -316,7 +316,7 @@ def test_later_rows_that_do_not_fit_a_stream_are_an_error_with_its_place(
 ) -> None:
     monkeypatch.setattr("kafkalab.scan._FIRST_ROWS", 1)
     reader = lab_of(first, later).scan(TOPIC, value="json").reader()
-    says = r"orders\[0\]@1: .*keeps the columns that its first rows made: give a schema \(value=kl.Json\(schema\)\)"
+    says = r"orders\[0\]@1: .*keeps the columns that its first rows made: give a schema \(value=kl.Json\(schema\), "
     with pytest.raises(DecodeError, match=says):
         reader.read_all()
 

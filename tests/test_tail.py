@@ -1,7 +1,8 @@
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_a_cut_batch_is_not_kept_whole_in_memory(cluster: MemoryCluster) -> None
     with tail_of(cluster, rows=1, value="bytes") as tail:
         cluster.append(TOPIC, *[bytes(100_000)] * 10)
         assert tail.wait_for(10, timeout=5)
-        assert sum(rows.get_total_buffer_size() for rows in tail._steps) < 200_000
+        assert sum(rows.get_total_buffer_size() for rows in tail._now.shown.batches) < 200_000
 
 
 @pytest.mark.parametrize("seconds", [0, 0.05])
@@ -108,7 +109,7 @@ def test_the_repr_says_what_it_does(cluster: MemoryCluster) -> None:
         fill(cluster, 3)
         tail.wait_for(3, timeout=5)
         assert repr(tail).startswith("<Tail orders following: ")
-        assert repr(tail).endswith(" records/s · shown 1 of 3 · dropped 2>")
+        assert repr(tail).endswith(" records/s · lag 0 · shown 1 of 3 · dropped 2>")
     assert repr(tail).startswith("<Tail orders stopped: ")
 
 
@@ -211,3 +212,148 @@ def test_an_empty_tail_is_an_empty_frame(cluster: MemoryCluster) -> None:
 def test_rows_are_a_number(cluster: MemoryCluster, rows: Any) -> None:
     with pytest.raises(ArgumentError, match="rows is a whole number from 0 on, not"):
         tail_of(cluster, rows)
+
+
+def test_a_paused_tail_stays_and_says_how_far_it_is_behind(cluster: MemoryCluster) -> None:
+    with tail_of(cluster, rows=4) as tail:
+        fill(cluster, 3)
+        assert tail.wait_for(3, timeout=5)
+        tail.pause()
+        fill(cluster, 5, first=3)
+        assert tail.wait_for(8, timeout=5)
+        assert tail.df["value"].tolist() == ["0", "1", "2"]
+        assert (tail.paused, tail.behind, tail.seen, tail.dropped) == (True, 5, 8, 0)
+        assert "shown 3 of 3 · dropped 0 · paused, 5 behind" in repr(tail)
+        tail.resume()
+        assert tail.df["value"].tolist() == ["4", "5", "6", "7"]
+        assert (tail.paused, tail.behind, tail.dropped) == (False, 0, 4)
+
+
+def test_a_filter_can_be_changed_while_it_runs_or_is_paused(cluster: MemoryCluster) -> None:
+    with tail_of(cluster, value="int64", start="earliest") as tail:
+        cluster.append(TOPIC, *[n.to_bytes(8) for n in range(10)])
+        assert tail.wait_for(10, timeout=5)
+        tail.filter("value >= 8")
+        tail.pause()
+        cluster.append(TOPIC, *[n.to_bytes(8) for n in range(10)])
+        assert tail.wait_for(20, timeout=5)
+        assert tail.df["value"].tolist() == [8, 9]
+        tail.filter(kl.field("value") < 2)
+        assert tail.df["value"].tolist() == [0, 1]
+        tail.resume()
+        assert tail.df["value"].tolist() == [0, 1, 0, 1]
+        assert "shown 4 of 20 · dropped 0 · filtered out 16" in repr(tail)
+        with pytest.raises(ArgumentError, match="no row here has a column 'amount'"):
+            tail.filter("amount > 1")
+        assert len(tail.df) == 4
+        tail.filter(None)
+        assert len(tail.df) == 20
+
+
+def test_the_lag_is_what_could_be_read_and_is_not_here(cluster: MemoryCluster) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(where: object, position: int) -> None:
+        if where == kl.TopicPartition(TOPIC, 0) and position == 2:
+            reached.set()
+            go_on.wait(5)
+
+    fill(cluster, 10)
+    cluster.before_step = hold
+    with tail_of(cluster, start="earliest") as tail:
+        assert reached.wait(5)
+        assert tail.wait_for(2, timeout=5)
+        assert tail.lag == 8
+        go_on.set()
+        assert tail.wait_for(10, timeout=5)
+        assert tail.lag == 0
+
+
+def test_whoever_subscribes_is_told_until_they_have_enough(cluster: MemoryCluster) -> None:
+    told: list[int] = []
+    with tail_of(cluster) as tail:
+        unsubscribe = tail.subscribe(lambda: told.append(tail.seen))
+        fill(cluster, 1)
+        assert tail.wait_for(1, timeout=5)
+        tail.pause()
+        tail.filter(None)
+        tail.resume()
+        counted = len(told)
+        assert counted >= 3
+        unsubscribe()
+        unsubscribe()
+        tail.pause()
+        assert len(told) == counted
+        tail.subscribe(lambda: told.append(-1))
+    assert told[-1] == -1
+
+
+def test_closing_a_lab_stops_its_tails(cluster: MemoryCluster) -> None:
+    lab = kl.Lab(cluster, cluster)
+    tails = [lab.tail(TOPIC) for _ in range(3)]
+    lab.close()
+    assert not any(tail.running for tail in tails)
+
+
+class Kernel:
+    """A notebook's shell, as far as it is asked for cells."""
+
+    kernel = object()
+
+    def __init__(self) -> None:
+        self.parent: dict[str, Any] = {}
+        self.events = self
+        self.listeners: list[Callable[[Any], None]] = []
+
+    def register(self, _: str, listener: Callable[[Any], None]) -> None:
+        self.listeners.append(listener)
+
+    def unregister(self, _: str, listener: Callable[[Any], None]) -> None:
+        self.listeners.remove(listener)
+
+    def run(self, cell: str) -> None:
+        self.parent = {"metadata": {"cellId": cell}, "content": {"code": cell}}
+        for listener in list(self.listeners):
+            listener(SimpleNamespace(cell_id=cell, raw_cell=cell))
+
+    def get_parent(self) -> dict[str, Any]:
+        return self.parent
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    shell = Kernel()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    return shell
+
+
+def test_a_cell_that_is_run_again_ends_the_tails_of_its_earlier_run(cluster: MemoryCluster, kernel: Kernel) -> None:
+    lab = kl.Lab(cluster, cluster)
+    kernel.run("a")
+    tails = [lab.tail(TOPIC), lab.tail(TOPIC)]
+    kernel.run("b")
+    tails.append(lab.tail(TOPIC))
+    assert [tail.running for tail in tails] == [True, True, True]
+    kernel.run("a")
+    again = kl.Lab(cluster, cluster).tail(TOPIC)
+    assert [tail.running for tail in (*tails, again)] == [False, False, True, True]
+    again.stop()
+    lab.close()
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_notebook_gets_a_table_and_a_terminal_a_line(cluster: MemoryCluster) -> None:
+    with kl.Lab(cluster, cluster) as lab:
+        tail = lab.tail(TOPIC)
+        shown = tail._repr_mimebundle_()
+        assert shown["text/plain"] == repr(tail)
+        assert shown["application/vnd.jupyter.widget-view+json"]["model_id"] == tail._table.model_id
+        assert (
+            tail._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]
+            == shown["application/vnd.jupyter.widget-view+json"]
+        )
+        tail.close()
+        tail.close()
+    del sys.modules["IPython"]
+    with kl.Lab(cluster, cluster).tail(TOPIC) as tail:
+        assert tail._repr_mimebundle_() == {"text/plain": repr(tail)}

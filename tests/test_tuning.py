@@ -17,7 +17,17 @@ from kafkalab.tuning import search
 from kafkalab.tuning.advise import advise
 from kafkalab.tuning.measure import Bench, Window, settings_of
 from kafkalab.tuning.measurement import Measurement, Setup
-from kafkalab.tuning.meter import Counts, Estimate, PartitionCounts, Sample, between, blocks, read_statistics, together
+from kafkalab.tuning.meter import (
+    Counts,
+    Estimate,
+    PartitionCounts,
+    Sample,
+    between,
+    blocks,
+    read_statistics,
+    samples,
+    together,
+)
 from kafkalab.tuning.phases import is_live
 from kafkalab.tuning.search import Cell, Trial
 from kafkalab.tuning.sweep import Journal, SweepResult
@@ -83,6 +93,14 @@ class TestRates:
         assert (found.cpu, found.busy, found.broker_share, found.interpreter_share) == (1.5, 1.5, 0.25, 0.25)
         assert (found.queued, found.queued_bytes, found.lag, found.throttle_share) == (30, 3000, 70, 0.25)
 
+    def test_waits_between_two_readings_of_a_topic_do_not_count(self) -> None:
+        counts = [
+            Counts(at=at / 2, first_at=0.0, handled=500 * at, between_passes_s=0.48 * (at > 4)) for at in range(8)
+        ]
+        found = samples(counts)
+        assert [round(each.records_rate) for each in found] == [1000] * 4 + [1923] + [1000]
+        assert sum(each.seconds for each in found) == pytest.approx(3.5 - 0.48)
+
     def test_consumers_of_several_processes_count_together(self) -> None:
         one = Counts(at=1.0, first_at=0.5, handled=3, broker_s=1.0, passes=2, partitions={0: PartitionCounts(*[1] * 4)})
         two = Counts(at=3.0, handled=4, broker_s=0.0, passes=1, partitions={1: PartitionCounts(*[2] * 4)})
@@ -107,7 +125,13 @@ class TestRates:
         part |= {"ls_offset": 100, "app_offset": 30, "next_offset": 34, "hi_offset": 120}
         idle = {**part, "fetch_state": "none"}
         fresh = {**part, "app_offset": -1001, "next_offset": 100, "fetchq_cnt": 0, "fetchq_size": 0}
-        broker = {"nodeid": 1, "req": {"Fetch": 7}, "rxbytes": 5000, "throttle": {"sum": 30}, "rtt": {"p50": 2500}}
+        broker = {
+            "nodeid": 1,
+            "req": {"Fetch": 7},
+            "rxbytes": 5000,
+            "throttle": {"sum": 30},
+            "rtt": {"p50": 2500, "min": 400},
+        }
         logical = {**broker, "nodeid": -1, "rxbytes": 10**9}
         found = read_statistics(
             {
@@ -119,7 +143,7 @@ class TestRates:
             "orders",
         )
         assert found["partitions"] == {0: PartitionCounts(0, 4, 360, 70), 2: PartitionCounts(0, 0, 0, 0)}
-        assert (found["fetches"], found["wire_bytes"], found["rtt_ms"]) == (7, 5000, 2.5)
+        assert (found["fetches"], found["wire_bytes"], found["rtt_ms"], found["nearest_ms"]) == (7, 5000, 2.5, 0.4)
 
 
 class TestWindow:
@@ -174,7 +198,7 @@ class TestAdvice:
             (
                 "network latency",
                 "max_partition_fetch_bytes 1 MiB -> 8 MiB",
-                measured(broker_share=0.8, rtt_ms=22.0),
+                measured(broker_share=0.8, rtt_ms=30.0, nearest_ms=22.0),
             ),
             ("fetch", "worker_kind thread -> process", measured(**STARVED)),
             ("interpreter", "worker_kind thread -> process", measured(interpreter_share=0.9, **SEPARATE)),
@@ -188,9 +212,13 @@ class TestAdvice:
                 "ordering partition -> key",
                 measured(busy=1.2, partition_share={0: 0.9, 1: 0.04, 2: 0.03, 3: 0.03}, **SEPARATE),
             ),
+            ("reader", "worker_kind thread -> process", measured(busy=0.1, application_share=0.2)),
+            ("reader", None, measured(busy=0.1, core_wait=1.5, cpu=0.2)),
+            ("reader", None, measured({"partitions": 1}, busy=0.1, application_share=0.2)),
             ("application", "workers 2 -> 4", measured({"workers": 2}, busy=1.96, **SEPARATE)),
             ("application", "ordering partition -> key", measured({"workers": 4}, busy=3.9, **SEPARATE)),
             ("application", "workers 4 -> 8", measured({"ordering": "unordered"}, busy=3.9, **SEPARATE)),
+            ("application", "ordering key -> unordered", measured({"ordering": "key"}, busy=1.1, **SEPARATE)),
             ("application", None, measured({"worker_kind": "process"}, busy=3.9, **SEPARATE)),
         ],
         ids=itertools.count(),
@@ -221,6 +249,21 @@ class TestAdvice:
         settings = kl.ConsumerSettings(fetch_queue_backoff_ms=1)
         found = measured({"settings": settings}, burst_records=110_000, **SAWTOOTH, **STARVED)
         assert found.advice.bottleneck == "fetch"
+
+    def test_large_answers_that_take_long_are_not_far_away(self) -> None:
+        assert measured(rtt_ms=30.0, nearest_ms=0.4, broker_share=0.8).advice.bottleneck == "fetch"
+
+    def test_nobody_waits_for_the_broker_before_a_full_queue(self) -> None:
+        settings = kl.ConsumerSettings(max_partition_fetch_bytes=4096)
+        how: dict[str, Any] = {"fetch_size_avg": 9000, "broker_share": 0.4, "application_share": 0.1}
+        assert measured({"settings": settings}, **how).advice.bottleneck == "fetch size"
+        assert measured({"settings": settings}, queued=120_000, **how).advice.bottleneck == "reader"
+        saw: dict[str, Any] = {"queued": 120_000, "burst_records": 110_000, "broker_share": 0.45, "stall_s": 0.5}
+        assert measured(stalls=9, **saw).advice.bottleneck == "back-off sawtooth"
+
+    def test_a_single_long_wait_is_no_sawtooth(self) -> None:
+        how: dict[str, Any] = {"stalls": 1, "stall_s": 0.07, "bytes_rate": 1e8, "burst_records": 66_000}
+        assert measured(nearest_ms=22.0, broker_share=0.9, **how).advice.bottleneck == "network latency"
 
     def test_a_lag_that_is_worked_off_is_not_quiet(self) -> None:
         assert measured({"replay": False}, **STARVED).advice.bottleneck == "fetch"
@@ -412,6 +455,16 @@ class TestSweepResult:
         found = swept(lambda cell: 1000.0 * dict(cell)["workers"], {"workers": [1, 2, 4]})
         assert found.knee is None
         assert "It still rose with 4 workers: try more." in found.explain()
+
+    def test_all_repeats_of_a_grid_count(self) -> None:
+        steady, late = (("workers", 1),), (("workers", 2),)
+        trials = [
+            Trial(cell, turn, 5, (100.0 if cell == steady else 90.0,) * 5) for turn in (0, 1) for cell in (steady, late)
+        ]
+        trials += [Trial(steady, 2, 5, (50.0,) * 5), Trial(late, 2, 5, (99.0,) * 5)]
+        found = SweepResult(measured().setup, {"workers": [1, 2]}, "grid", tuple(trials))
+        assert found.estimates[steady].median == 100
+        assert found.best == {"workers": 1}
 
     def test_one_that_was_dropped_is_not_the_best(self) -> None:
         lucky, steady = (("workers", 1),), (("workers", 2),)

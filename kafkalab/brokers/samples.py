@@ -11,6 +11,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from kafkalab.brokers.live import LiveOrders
 from kafkalab.brokers.shop import payments, records
 from kafkalab.errors import BrokerStartError
 
@@ -72,6 +73,12 @@ def fill(bootstrap_servers: str, *, small: bool = False, seed: int = 7, now_ms: 
     except KafkaException as error:
         message = f"the sample topics cannot be written: {error.args[0].str()}"
         raise BrokerStartError(message) from error
+
+
+def go_on(bootstrap_servers: str, orders_per_s: float) -> LiveOrders:
+    """Go on with orders, as time goes by, until what is returned is stopped."""
+    # A record that is not taken is no matter: the next one comes.
+    return LiveOrders(_producer(bootstrap_servers, []), orders_per_s, first=_ORDERS + 1)
 
 
 def _create(bootstrap_servers: str) -> None:

@@ -49,13 +49,13 @@ def records(rng: Rng, now_ms: int, order_count: int) -> dict[str, Iterable[Recor
     }
 
 
-def orders(rng: Rng, now_ms: int, count: int) -> Iterator[Record]:
+def orders(rng: Rng, now_ms: int, count: int, first: int = 1) -> Iterator[Record]:
     """Return orders as JSON, by customer, with a header; some customers buy more, and few have a coupon."""
     products = rng.integers(len(_PRICES), size=count)
     quantities = 1 + rng.poisson(0.8, count)
     frame = pd.DataFrame(
         {
-            "order_id": np.arange(1, count + 1),
+            "order_id": np.arange(first, first + count),
             "customer": _customers(rng, count),
             "country": rng.choice(list(_COUNTRIES), count, p=list(_COUNTRIES.values())),
             "product": np.array(list(_PRICES))[products],

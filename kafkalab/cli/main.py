@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import kafkalab as kl
 from kafkalab.cli import commands
 from kafkalab.cli.arguments import parser
-from kafkalab.cli.show import safe
 from kafkalab.errors import ArgumentError, ConfigError, KafkalabError, PositionError
+from kafkalab.text import safe
 
 if TYPE_CHECKING:
     import argparse

@@ -8,26 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kafkalab.export.formats import as_json
+from kafkalab.text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     import pandas as pd
 
-_JOINER = "\u200d"
 _PLACE = ("topic", "partition", "offset", "timestamp", "timestamp_type", "key")
 _WIDEST = 60
-
-
-def safe(text: str) -> str:
-    r"""Return text with its control characters and the like as escapes: none moves the cursor, or hides another.
-
-    Examples
-    --------
-    >>> print(safe("\x1b[31mred\n"))
-    \x1b[31mred\n
-    """
-    return "".join(c if c.isprintable() or c == _JOINER else c.encode("unicode_escape").decode() for c in text)
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -64,29 +64,37 @@ class Plan:
             The one cannot be read as the other, or makes no columns.
         """
         made = _Resolution(writer, reader or writer)
-        types = Types(made.reader)
-        kind = types.of(made.reader.root)
-        node = made.read(writer.root, made.reader.root)
-        if not pa.types.is_struct(kind) or logical_of(made.reader.of(made.reader.root)) == "duration":
+        root, left_out = _pruned(made.reader, made.reader.root, wanted)
+        kind = Types(made.reader).of(root)
+        node = made.read(writer.root, root)
+        if not pa.types.is_struct(kind) or logical_of(made.reader.of(root)) == "duration":
             node, kind = ("record", [("", node, 0)], []), pa.struct([("", kind)])
         names = [column.name for column in kind.fields]
         kept = [name for name in names if not name or wanted is None or name in wanted]
-        node = _projected(node, {names.index(name): number for number, name in enumerate(kept)})
+        if node[0] in ("union", "member"):
+            node = _projected(node, {names.index(name): number for number, name in enumerate(kept)})
         columns = pa.schema([kind.field(names.index(name)) for name in kept])
         native = _native.AvroPlan(node, made.named_nodes(), columns)
-        return cls(native, columns, [name for name in names if name not in kept])
+        return cls(native, columns, [*left_out, *(name for name in names if name not in kept)])
+
+
+def _pruned(schemas: Schemas, root: Schema, wanted: Collection[str] | None) -> tuple[Schema, list[str]]:
+    """Return a record with the wanted fields only, and the names of others, which may be such as make no columns."""
+    root = schemas.of(root)
+    if wanted is None:
+        return root, []
+    if isinstance(root, UNIONS) and len(branches_of(schemas, root)) == 1:
+        pairs = [_pruned(schemas, branch, wanted) for branch in root]
+        return [branch for branch, _ in pairs], [name for _, names in pairs for name in names]
+    if isinstance(root, dict) and kind_of(root) == "record":
+        kept = [part for part in root["fields"] if part["name"] in wanted]
+        return {**root, "fields": kept}, [part["name"] for part in root["fields"] if part not in kept]
+    return root, []
 
 
 def _projected(node: Node, kept: Mapping[int, int]) -> Node:
-    """Return a plan of the kept columns only; what goes into others is passed over."""
+    """Return a plan of the kept branches of a union only; what goes into others is passed over."""
     kind, *parts = node
-    if kind == "record":
-        fields, defaults = parts
-        return (
-            kind,
-            [(name, inner, kept.get(column)) for name, inner, column in fields],
-            [(kept[column], inner, value) for column, inner, value in defaults if column in kept],
-        )
     if kind == "union":
         return kind, [_projected(branch, kept) for branch in parts[0]]
     if kind == "member":

@@ -55,14 +55,18 @@ class Framed:
         fronts, split = _native.split_framing(values, indexes=self._has_indexes)
         errors = dict(split.errors)
         decoders = [self._decoder(front) for front in fronts]
-        if len(decoders) == 1 and callable(decoders[0]):
-            decoded = decoders[0](values)  # what has another front, or none, is null
+        numbers = pa.record_batch(split).column(0).fill_null(-1).to_numpy()
+        refused = {number: why for number, why in enumerate(decoders) if isinstance(why, str)}
+        if refused:
+            errors |= {row: refused[number] for row, number in enumerate(numbers.tolist()) if number in refused}
+        able = [decoder for decoder in decoders if callable(decoder)]
+        if len(able) == 1:
+            decoded = able[0](values)  # what has another front, or none, is null
             places, table, left_out = None, _table(decoded), decoded.left_out
             errors |= decoded.errors
             if table.schema.equals(self._found, check_metadata=True):
                 return Decoded(decoded.columns, _sorted(errors), left_out)
         else:
-            numbers = pa.record_batch(split).column(0).fill_null(-1).to_numpy()
             table, left_out = _pieces(decoders, numbers, values, errors)
             places = _places(table[_ROW].to_numpy(), len(values))
             table = table.drop_columns([_ROW])
@@ -95,10 +99,9 @@ def _pieces(
     bounds = np.searchsorted(numbers[order], np.arange(len(decoders) + 1))
     tables, left_out = [pa.table({_ROW: pa.array([], pa.int64())})], dict[str, None]()
     for decoder, start, end in zip(decoders, bounds, bounds[1:], strict=False):
-        rows = order[start:end]
         if isinstance(decoder, str):
-            errors |= dict.fromkeys(rows.tolist(), decoder)
             continue
+        rows = order[start:end]
         decoded = decoder(values.take(pa.array(rows)))
         tables.append(_table(decoded).append_column(_ROW, [pa.array(rows)]))
         errors |= {int(rows[row]): error for row, error in decoded.errors.items()}

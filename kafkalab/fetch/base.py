@@ -89,10 +89,21 @@ class Stop(threading.Event):
 
 @dataclass(slots=True)
 class FetchControl:
-    """How the reader of a fetch speaks to it while it runs, from any thread."""
+    """How the reader of a fetch and the fetch speak to each other while it runs, from any thread.
+
+    Attributes
+    ----------
+    stop : Stop
+        Set to end the fetch.
+    finished : set of OffsetRange
+        Ranges that nobody wants more of.
+    ends : dict of OffsetRange to int
+        Up to where the log of a range's partition could be read, when its broker last answered.
+    """
 
     stop: Stop = field(default_factory=Stop)
     finished: set[OffsetRange] = field(default_factory=set)
+    ends: dict[OffsetRange, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,8 @@ class Conversation:
         """Move a lane on by what the answer says of its partition; yield the steps that hold no records."""
         offset_range, position = asked.ranges[head.partition]
         lane = self._lanes[head.partition]
+        if not head.error_code:
+            self._job.control.ends[offset_range] = self._visible_end(head)
         if head.error_code == OUT_OF_RANGE:
             yield self._over_loss(offset_range, position)
         elif head.error_code in MOVED:
@@ -199,8 +201,7 @@ class Conversation:
 
     def _at_end(self, head: _native.PartitionHead, offset_range: OffsetRange, position: int) -> Iterator[Fetched]:
         """Tell the end of what is visible from an answer that had no room left."""
-        visible_end = head.last_stable_offset if self._job.read_committed else head.high_watermark
-        if position < visible_end:
+        if position < self._visible_end(head):
             return
         self._job.patience.progress()
         if not self._job.options.follow:
@@ -210,6 +211,9 @@ class Conversation:
             self._lanes[head.partition].go_on()
             blocked = StopReason.BLOCKED_BY_OPEN_TRANSACTION
             yield Fetched.without_rows(offset_range, position, self._job.options, blocked)
+
+    def _visible_end(self, head: _native.PartitionHead) -> int:
+        return head.last_stable_offset if self._job.read_committed else head.high_watermark
 
     def _steps(self, response: _native.FetchResponse, asked: _Asked, ends: list[Fetched]) -> Iterator[Fetched]:
         wanted = {(self._job.topic, p): (position, part.end) for p, (part, position) in asked.ranges.items()}

@@ -172,6 +172,8 @@ class LibrdkafkaFetcher:
                 lane = lanes[pulled.partition]
                 if pulled.at_end and not options.follow and self._goes_on(lane.waiting[0], pulled.position, options):
                     continue
+                if options.follow:
+                    control.ends[lane.waiting[0]] = stream.end(pulled.partition)
                 for step in lane.advance(pulled, options):
                     self._count(step)
                     yield step
@@ -262,6 +264,11 @@ class _Stream:
         """Read no more of a partition."""
         del self._positions[partition]
         self._consumer.incremental_unassign([Assignment(self._topic, partition)])
+
+    def end(self, partition: int) -> int:
+        """Return where a partition's log ended when its broker last answered, without asking anew."""
+        _, end = self._consumer.get_watermark_offsets(Assignment(self._topic, partition), cached=True)
+        return end
 
     def pull(self, control: FetchControl) -> Iterator[_Pulled]:
         """Yield what comes, until no partition is left or the reader says stop."""

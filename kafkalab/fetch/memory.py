@@ -235,6 +235,9 @@ class MemoryCluster:
             if offset_range in control.finished:
                 continue
             step = self._step(offset_range, position, options)
+            control.ends[offset_range] = self._logs[offset_range.topic][offset_range.partition].visible_end(
+                options.isolation_level, self._open
+            )
             if step is None:
                 idle += 1
                 waiting.append((offset_range, position))

@@ -8,12 +8,16 @@ import numpy as np
 
 from kafkalab.errors import ArgumentError
 from kafkalab.plot.picture import Picture, shortened
+from kafkalab.units import format_named
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
     from kafkalab.tuning.sweep import SweepResult
+
+_MOST_ACROSS = 3
+_MOST_NUMBERS = 30  # in the map
 
 
 def sweep(result: SweepResult) -> Picture:
@@ -43,12 +47,16 @@ def sweep(result: SweepResult) -> Picture:
     reach = {name: float(np.ptp(result.by_value(name).to_numpy())) for name in knobs}
     pair = sorted(knobs, key=lambda name: -reach[name])[:2]
     count = len(knobs) + (len(pair) > 1)
-    picture = Picture(figsize=(4 * count, 3.2), layout="constrained")
-    panels = picture.subplots(1, count, squeeze=False)[0]
+    across = min(count, _MOST_ACROSS)
+    down = -(-count // across)
+    picture = Picture(figsize=(4 * across, 3.2 * down), layout="constrained")
+    panels = picture.subplots(down, across, squeeze=False).ravel()
+    for axes in panels[count:]:
+        axes.set_axis_off()
     for axes, name in zip(panels, knobs, strict=False):
         _main_effect(axes, frame, name, result.knee if name == "workers" else None)
     if len(pair) > 1:
-        _heat_map(picture, panels[-1], frame, pair[1], pair[0])
+        _heat_map(picture, panels[count - 1], frame, pair[1], pair[0])
     picture.suptitle(result.setup.topic, parse_math=False)
     return picture
 
@@ -58,7 +66,7 @@ def _main_effect(axes: Axes, frame: pd.DataFrame, name: str, knee: int | None) -
     places = np.arange(len(best))
     spread = np.array([best["records_rate"] - best["low"], best["high"] - best["records_rate"]], dtype=float) / 1000
     axes.errorbar(places, best["records_rate"] / 1000, spread, marker="o", capsize=3, color="tab:blue")
-    axes.set_xticks(places, [shortened(str(value)) for value in best[name]])
+    axes.set_xticks(places, [shortened(format_named(name, value)) for value in best[name].tolist()])
     if knee is not None:
         axes.axvline(list(best[name]).index(knee), linestyle="--", color="tab:orange")
         axes.set_title(f"knee at {knee}")
@@ -76,6 +84,12 @@ def _heat_map(picture: Picture, axes: Axes, frame: pd.DataFrame, across: str, do
         (axes.set_xlabel, axes.set_xticks, table.columns),
         (axes.set_ylabel, axes.set_yticks, table.index),
     ):
-        ticks(np.arange(len(values)), [shortened(str(value)) for value in values])
-        label(str(values.name))
+        name = str(values.name)
+        ticks(np.arange(len(values)), [shortened(format_named(name, value)) for value in values.tolist()])
+        label(name)
+    most = np.nanmax(table.to_numpy(dtype=float))
+    for (y, x), value in np.ndenumerate(table.to_numpy(dtype=float)):
+        if table.size <= _MOST_NUMBERS and np.isfinite(value):
+            color = "black" if value > 0.6 * most else "white"
+            axes.text(x, y, f"{value:.3g}", ha="center", va="center", color=color)
     picture.colorbar(image, ax=axes, label="thousand records/s")

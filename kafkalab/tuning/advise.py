@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kafkalab.settings import ConsumerSettings
 from kafkalab.tuning.meter import short
-from kafkalab.units import format_quantity
+from kafkalab.units import format_named, format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,17 +26,21 @@ Bottleneck: TypeAlias = Literal[
     "network latency",
     "queue memory",
     "quiet topic",
+    "reader",
     "too few partitions",
 ]
 
 _THROTTLED = 0.05
 _STARVED = 0.3  # of the time without a record to hand out: the broker's side is what counts
+_MOSTLY = 0.5
 _QUIET = 0.5
 _CAUGHT_UP_S = 0.5
 _FULL = 0.8  # of a limit, since a client looks at it only between two answers
 _SMALL_FETCH_BYTES = 128 << 10
 _FAR_MS = 5.0
 _TAKEN = 0.35
+_WAITING = 0.6
+_IDLE = 0.5
 _BUSY = 0.7
 _HOT = 0.5
 _MIB = 1 << 20
@@ -59,12 +63,7 @@ class Change:
     after: int | str
 
     def __str__(self) -> str:
-        return f"{self.name} {self._shown(self.before)} -> {self._shown(self.after)}"
-
-    def _shown(self, value: int | str) -> str:
-        units = {"bytes": "bytes", "ms": "ms", "kbytes": "KiB"}
-        unit = units.get(self.name.rsplit("_", 1)[-1])
-        return format_quantity(value, unit) if unit and isinstance(value, int) else str(value)
+        return f"{self.name} {format_named(self.name, self.before)} -> {format_named(self.name, self.after)}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -75,8 +74,8 @@ class Advice:
     ----------
     bottleneck : str
         ``"application"``, ``"back-off sawtooth"``, ``"broker quota"``, ``"fetch"``, ``"fetch size"``,
-        ``"hot partition"``, ``"interpreter"``, ``"network latency"``, ``"queue memory"``, ``"quiet topic"`` or
-        ``"too few partitions"``.
+        ``"hot partition"``, ``"interpreter"``, ``"network latency"``, ``"queue memory"``, ``"quiet topic"``,
+        ``"reader"`` or ``"too few partitions"``.
     meaning : str
         What that is, in a sentence.
     evidence : tuple of str
@@ -125,10 +124,17 @@ def advise(measurement: Measurement) -> Advice:
         The first that fits; there always is one.
     """
     m = measurement
-    starved = m.average("broker_share") >= max(_STARVED, m.average("application_share"))
-    sides = (_sawtooth, _queue_memory, _fetch_size, _latency, _fetch) if starved else (_interpreter, _partitions, _hot)
+    ours = (_reader, _interpreter, _partitions, _hot)
+    sides = (_sawtooth, _queue_memory, _fetch_size, _latency, _fetch) if _is_starved(m) else ours
     rules: tuple[Callable[[Measurement], Advice | None], ...] = (_quiet, _quota, *sides)
     return next((found for rule in rules if (found := rule(m))), None) or _application(m)
+
+
+def _is_starved(m: Measurement) -> bool:
+    waited = m.average("broker_share")
+    # A queue that is full lets nobody wait for long; a sawtooth's may be so at each look, and empty in between.
+    dry = waited >= _MOSTLY or _ran_dry(m) or m.queue_share < _FULL
+    return dry and waited >= max(_STARVED, m.average("application_share"))
 
 
 def _quiet(m: Measurement) -> Advice | None:
@@ -161,7 +167,7 @@ def _quota(m: Measurement) -> Advice | None:
     return Advice(
         "broker quota",
         "a quota of the broker",
-        (f"brokers held the client back for {min(held, 1):.0%} of the time", _wire(m)),
+        (f"brokers held the client back for {held:.0%} of the time", _wire(m)),
         otherwise="No setting of the consumer helps: have its consumer_byte_rate raised, or write with better "
         "compression.",
     )
@@ -206,14 +212,14 @@ def _fetch_size(m: Measurement) -> Advice | None:
     return Advice(
         "fetch size",
         "answers of the broker are small",
-        (*_starved(m), f"an answer brings {short(size)} bytes, {m.average('fetch_rate'):.0f} times a second"),
+        (*_starved(m), f"an answer brings {_fetched(m)}, {m.average('fetch_rate'):.0f} times a second"),
         Change(name, small, settings.nearest(name, max(small * _GROWTH, _MIB))[0]),
     )
 
 
 def _latency(m: Measurement) -> Advice | None:
-    settings, rtt = m.setup.settings, m.average("rtt_ms")
-    if rtt < _FAR_MS:
+    settings, way = m.setup.settings, m.samples[-1].nearest_ms
+    if way < _FAR_MS:  # larger answers take longer: it is the shortest of all that tells how far the broker is
         return None
     small = settings.max_partition_fetch_bytes
     more = settings.nearest("max_partition_fetch_bytes", small * _GROWTH)[0]
@@ -221,7 +227,7 @@ def _latency(m: Measurement) -> Advice | None:
     return Advice(
         "network latency",
         "the way to the broker and back",
-        (*_starved(m), f"an answer takes {rtt:.1f} ms and brings {short(m.average('fetch_size_avg'))} bytes"),
+        (*_starved(m), f"no answer takes less than {way:.1f} ms, and one brings {_fetched(m)}"),
         change,
         "A client has one fetch under way with each broker: larger ones, or more clients, fill the line.",
     )
@@ -249,7 +255,8 @@ def _interpreter(m: Measurement) -> Advice | None:
             f"all threads together used {m.cpu:.2f} cores",
         ),
         _processes(m),
-        "More threads would not help; fewer Python instructions a record would.",
+        "With several workers, that is. " * (m.setup.workers == 1)
+        + "More threads would not help; fewer Python instructions a record would.",
     )
 
 
@@ -289,6 +296,25 @@ def _hot(m: Measurement) -> Advice | None:
     )
 
 
+def _reader(m: Measurement) -> Advice | None:
+    setup, waited = m.setup, m.average("broker_share") + m.average("application_share")
+    usable = min(setup.workers, setup.partitions) if setup.ordering == "partition" else setup.workers
+    if waited > _WAITING or m.average("busy") > _IDLE * usable:
+        return None
+    return Advice(
+        "reader",
+        "the one thread that takes records from the client and hands them to the workers",
+        (
+            f"it waited only {waited:.0%} of the time, for the broker or for workers",
+            f"of {setup.workers} workers {m.average('busy'):.1f} were busy",
+        ),
+        None if m.core_wait_share > _MOSTLY else _processes(m),
+        f"Its threads had no core for {m.core_wait_share:.0%} of the time they wanted one: measure beside less."
+        if m.core_wait_share > _MOSTLY
+        else "More partitions would let several processes read." * (setup.partitions == 1),
+    )
+
+
 def _application(m: Measurement) -> Advice:
     setup = m.setup
     evidence = (
@@ -302,17 +328,15 @@ def _application(m: Measurement) -> Advice:
     change = Change("workers", setup.workers, more) if more > setup.workers else None
     if change is None and setup.worker_kind == "thread":
         change = Change("ordering", "partition", "key")
+    if setup.ordering == "key" and m.busy_share < _IDLE:
+        spread = "A few keys seem to have most of the records, and each keeps its order."
+        return Advice("application", "the application", evidence, Change("ordering", "key", "unordered"), spread)
     return Advice("application", "the application", evidence, change, "Or make process faster.")
 
 
 def _processes(m: Measurement) -> Change | None:
     more = m.setup.worker_kind == "thread" and m.setup.partitions > 1
     return Change("worker_kind", "thread", "process") if more else None
-
-
-def _clients(m: Measurement) -> int:
-    """How many queues there are."""
-    return min(m.setup.workers, m.setup.partitions) if m.setup.worker_kind == "process" else 1
 
 
 def _record_bytes(m: Measurement) -> float:
@@ -322,9 +346,14 @@ def _record_bytes(m: Measurement) -> float:
 
 def _filled(m: Measurement) -> tuple[float, float]:
     """Return what came between two waits as a share of the queue's limits, by count and by size; no waits, nothing."""
-    settings, burst = m.setup.settings, m.burst_records / _clients(m) if m.stalls else 0.0
+    settings, burst = m.setup.settings, m.burst_records / m.setup.clients if _ran_dry(m) else 0.0
     by_size = burst * _record_bytes(m) / (settings.queued_max_messages_kbytes * 1024)
     return burst / settings.queued_min_messages, by_size
+
+
+def _ran_dry(m: Measurement) -> bool:
+    """Whether long waits, each after many records, are most of what it waited for the broker."""
+    return m.stalls * m.stall_s > _MOSTLY * m.average("broker_share") * m.seconds
 
 
 def _stalls(m: Measurement) -> tuple[str, ...]:
@@ -336,6 +365,10 @@ def _stalls(m: Measurement) -> tuple[str, ...]:
 
 def _starved(m: Measurement) -> tuple[str, ...]:
     return (f"the reader waited for records {m.average('broker_share'):.0%} of the time",)
+
+
+def _fetched(m: Measurement) -> str:
+    return f"{short(m.average('fetch_size_avg'))} bytes"
 
 
 def _wire(m: Measurement) -> str:

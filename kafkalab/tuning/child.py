@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 import threading
 import traceback
 from typing import IO, TYPE_CHECKING, Any
@@ -108,14 +107,16 @@ def main() -> None:
     # What process prints goes to standard error, not in between the counters.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # Without a buffer, whose lock a thread that still reads would hold against the interpreter's end.
+    commands = os.fdopen(os.dup(0), "rb", buffering=0)
     try:
-        job: Job = receive(sys.stdin.buffer)
+        job: Job = receive(commands)
         child = Child(job, out)
     except Exception as error:  # noqa: BLE001 - the parent tells
         failure = error if isinstance(error, KafkalabError) else KafkalabError(f"{type(error).__name__}: {error}")
         send(out, pickle.dumps(("failure", failure)))
         return
-    threading.Thread(target=child.obey, args=(sys.stdin.buffer,), daemon=True).start()
+    threading.Thread(target=child.obey, args=(commands,), daemon=True).start()
     late = threading.Timer(job.seconds + _GRACE_S, os._exit, (1,))
     late.daemon = True
     late.start()

@@ -27,6 +27,8 @@ _CONNECT_S = 30.0
 _QUIET_S = 3.0
 _WARM_UP_S = 2.0
 _MOST_WORKERS = 1_000
+_SHORT_OF_CORES = 0.3
+_WANTS_CORES = 0.5  # what seldom runs loses little by waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,8 @@ def run(bench: Bench, seconds: float, warm_up: float = _WARM_UP_S) -> Measuremen
         final = children.final
         notes = tuple(dict.fromkeys(str(warning) for warning in children.warnings))
     handled = final.handled if final is not None else 0
-    return Measurement.of(bench.setup, window.kept, handled, (*notes, *_notes(bench.setup, window.kept)))
+    found = Measurement.of(bench.setup, window.kept, handled, (*notes, *_notes(bench.setup, window.kept)))
+    return replace(found, notes=(*found.notes, *_machine_notes(found)))
 
 
 class Window:
@@ -217,5 +220,12 @@ def _notes(setup: Setup, counts: list[Counts]) -> list[str]:
         notes.append(f"only {setup.partitions} of {setup.workers} processes have a partition to read")
     passes = counts[-1].passes - counts[0].passes if counts else 0
     if passes:
-        notes.append(f"the topic is short: it was begun anew {passes} times, and each time stops the flow for a moment")
+        notes.append(f"the topic is short: it was begun anew {passes} times, and what that takes does not count")
     return notes
+
+
+def _machine_notes(found: Measurement) -> list[str]:
+    share = found.core_wait_share
+    if share < _SHORT_OF_CORES or found.cpu + found.average("core_wait") < _WANTS_CORES:
+        return []
+    return [f"the machine was busy: its threads had no core for {share:.0%} of the time they wanted one"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -51,6 +52,11 @@ class Setup:
     buffer_depth: int | None = None
     process: str = "nothing"
     replay: bool = True
+
+    @property
+    def clients(self) -> int:
+        """How many clients read, each with a queue of its own."""
+        return min(self.workers, self.partitions) if self.worker_kind == "process" else 1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -143,6 +149,20 @@ class Measurement:
         return average(self.samples, "busy") / self.setup.workers
 
     @property
+    def queue_share(self) -> float:
+        """How full the clients' queues were on average, by the limit that is nearer: 1 is full."""
+        settings, clients = self.setup.settings, self.setup.clients
+        by_count = average(self.samples, "queued") / settings.queued_min_messages
+        by_size = average(self.samples, "queued_bytes") / (settings.queued_max_messages_kbytes * 1024)
+        return max(by_count, by_size) / clients
+
+    @property
+    def core_wait_share(self) -> float:
+        """Share of the time that its threads wanted a core of the machine and had none: others took them."""
+        waited = average(self.samples, "core_wait")
+        return waited / (waited + self.cpu) if waited else 0.0
+
+    @property
     def advice(self) -> Advice:
         """What holds it back, and what to try next."""
         from kafkalab.tuning.advise import advise
@@ -180,12 +200,13 @@ class Measurement:
             ("queue", f"{average_of('queued'):,.0f} records, {_bytes(average_of('queued_bytes'))}"),
             ("waiting for a worker", f"{average_of('waiting'):,.0f} records"),
             ("lag", f"{self.samples[-1].lag if self.samples else 0:,} records"),
-            ("round trip", f"{average_of('rtt_ms'):.3g} ms"),
+            ("round trip", f"{self._round_trip_ms():.3g} ms"),
             ("held back by the broker", f"{average_of('throttle_share'):.0%} of the time"),
             ("waited for the broker", f"{average_of('broker_share'):.0%} of the time"),
             ("waited for the application", f"{average_of('application_share'):.0%} of the time"),
             ("workers busy", f"{self.busy_share:.0%} of the time"),
             ("interpreter taken", f"{average_of('interpreter_share'):.0%} of the time"),
+            ("had no core", f"{self.core_wait_share:.0%} of the time they wanted one"),
         ]
 
     def __repr__(self) -> str:
@@ -197,6 +218,10 @@ class Measurement:
         rows = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in self.rows())
         said = "".join(f"<p>{html.escape(text)}</p>" for text in (self.advice.text, *self.notes))
         return f"<p>{html.escape(self._title())}</p><table>{rows}</table>{said}"
+
+    def _round_trip_ms(self) -> float:
+        # Where nothing comes for a moment, an answer takes as long as the broker may wait for records.
+        return statistics.median([sample.rtt_ms for sample in self.samples if sample.rtt_ms] or [0.0])
 
     def _title(self) -> str:
         setup = self.setup

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _BLOCKS = 5
 _SHORTEST_BLOCK_S = 0.9
+_LEAST_SAMPLE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Counts:
         Time that workers were in ``process``, all together.
     broker_s, application_s : float
         Time that the reader waited for records with nothing queued, and for room at the workers.
+    between_passes_s : float
+        Time that all waited because the topic was read to its end, and the broker had not answered yet to begin anew.
     stalls, stalled_s, burst_records : int, float, int
         Waits of 50 ms and more for records; how long they were; records taken in between them.
     passes : int
@@ -67,8 +70,10 @@ class Counts:
         Records fetched, and their size decompressed.
     throttled_ms : float
         For how long brokers had the client wait, for its quota.
-    rtt_ms : float
-        Median time from a request to its answer, of the slowest broker.
+    rtt_ms, nearest_ms : float
+        Median time from a request to its answer, of the slowest broker; and the shortest there was.
+    core_wait_s : float
+        Time that its threads waited for a core of the machine, all together; 0 where the system does not tell.
     waiting : int
         Records that have left the client and wait for a worker.
     partitions : mapping of int to PartitionCounts
@@ -81,6 +86,7 @@ class Counts:
     busy_s: float = 0.0
     broker_s: float = 0.0
     application_s: float = 0.0
+    between_passes_s: float = 0.0
     stalls: int = 0
     stalled_s: float = 0.0
     burst_records: int = 0
@@ -95,6 +101,8 @@ class Counts:
     delivered_bytes: int = 0
     throttled_ms: float = 0.0
     rtt_ms: float = 0.0
+    nearest_ms: float = 0.0
+    core_wait_s: float = 0.0
     waiting: int = 0
     partitions: Mapping[int, PartitionCounts] = field(default_factory=dict)
 
@@ -110,6 +118,7 @@ def read_statistics(statistics: Mapping[str, Any], topic: str) -> dict[str, Any]
         "delivered_bytes": statistics["rxmsg_bytes"],
         "throttled_ms": max((broker["throttle"]["sum"] for broker in brokers), default=0),
         "rtt_ms": max((broker["rtt"]["p50"] / 1000 for broker in brokers), default=0.0),
+        "nearest_ms": max((broker["rtt"]["min"] / 1000 for broker in brokers), default=0.0),
         "partitions": {
             int(number): _partition(part)
             for number, part in parts.items()
@@ -136,7 +145,7 @@ def together(counts: Sequence[Counts]) -> Counts:
     """
     if len(counts) == 1:
         return counts[0]
-    least, most = ("passes",), ("throttled_ms", "rtt_ms")
+    least, most = ("passes",), ("throttled_ms", "rtt_ms", "nearest_ms")
     merged: dict[str, Any] = {
         each.name: sum(getattr(one, each.name) for one in counts)
         for each in fields(Counts)
@@ -145,7 +154,7 @@ def together(counts: Sequence[Counts]) -> Counts:
     merged |= {name: min(getattr(one, name) for one in counts) for name in least}
     merged |= {name: max(getattr(one, name) for one in counts) for name in most}
     # What one reader of several waits for is a share of the time of all of them.
-    merged |= {name: merged[name] / len(counts) for name in ("broker_s", "application_s")}
+    merged |= {name: merged[name] / len(counts) for name in ("broker_s", "application_s", "between_passes_s")}
     merged["at"] = statistics.fmean(one.at for one in counts)
     merged["first_at"] = min((one.first_at for one in counts if one.first_at is not None), default=None)
     merged["partitions"] = {number: part for one in counts for number, part in one.partitions.items()}
@@ -159,12 +168,12 @@ class Sample:
     Attributes
     ----------
     at, seconds : float
-        When it ended, from the first record on; how long it was.
+        When it ended, from the first record on; how long it was, without the waits between two readings of the topic.
     records, records_rate, bytes_rate, wire_bytes_rate : float
         What ``process`` has had: records, records a second and bytes a second, decompressed; bytes a second from the
         network.
-    cpu : float
-        CPU time a second: 1.0 is one core.
+    cpu, core_wait : float
+        CPU time a second: 1.0 is one core; and how many threads waited for a core, on average.
     memory_bytes : int
         Resident memory.
     fetch_rate, fetch_size_avg : float
@@ -178,9 +187,9 @@ class Sample:
     interpreter_share : float
         Share of the times at which the interpreter (its GIL) was taken.
     throttle_share : float
-        Share of the time for which brokers held the client back; a wait counts when it is told of, so it may pass 1.
-    rtt_ms : float
-        From a request to its answer.
+        Share of the time for which brokers held the client back.
+    rtt_ms, nearest_ms : float
+        From a request to its answer: the median, and the shortest since the start: how far away the broker is.
     """
 
     at: float
@@ -190,6 +199,7 @@ class Sample:
     bytes_rate: float
     wire_bytes_rate: float
     cpu: float
+    core_wait: float
     memory_bytes: int
     fetch_rate: float
     fetch_size_avg: float
@@ -203,11 +213,12 @@ class Sample:
     interpreter_share: float
     throttle_share: float
     rtt_ms: float
+    nearest_ms: float
 
 
 def between(before: Counts, after: Counts) -> Sample:
     """Return what lies between two moments."""
-    seconds = max(after.at - before.at, 1e-9)
+    seconds = max(_seconds(before, after), _LEAST_SAMPLE_S)
     handled = after.handled - before.handled
     wire, fetches = after.wire_bytes - before.wire_bytes, after.fetches - before.fetches
     return Sample(
@@ -218,6 +229,7 @@ def between(before: Counts, after: Counts) -> Sample:
         bytes_rate=handled * _ratio(after.delivered_bytes, after.delivered) / seconds,
         wire_bytes_rate=wire / seconds,
         cpu=(after.cpu_s - before.cpu_s) / seconds,
+        core_wait=max(after.core_wait_s - before.core_wait_s, 0.0) / seconds,
         memory_bytes=after.memory_bytes,
         fetch_rate=fetches / seconds,
         fetch_size_avg=_ratio(wire, fetches),
@@ -231,12 +243,21 @@ def between(before: Counts, after: Counts) -> Sample:
         interpreter_share=_ratio(after.contended - before.contended, after.probes - before.probes),
         throttle_share=(after.throttled_ms - before.throttled_ms) / 1000 / seconds,
         rtt_ms=after.rtt_ms,
+        nearest_ms=after.nearest_ms,
     )
 
 
 def samples(counts: Sequence[Counts]) -> tuple[Sample, ...]:
-    """Return what lies between each two neighbours."""
-    return tuple(between(before, after) for before, after in pairwise(counts))
+    """Return what lies between each two neighbours that are far enough apart to say something."""
+    kept = list(counts[:1])
+    for each in counts[1:]:
+        if _seconds(kept[-1], each) >= _LEAST_SAMPLE_S:
+            kept.append(each)
+    return tuple(between(before, after) for before, after in pairwise(kept))
+
+
+def _seconds(before: Counts, after: Counts) -> float:
+    return after.at - before.at - (after.between_passes_s - before.between_passes_s)
 
 
 @dataclass(frozen=True, slots=True)

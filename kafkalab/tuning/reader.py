@@ -18,6 +18,7 @@ from confluent_kafka import TopicPartition as KafkaPlace
 from kafkalab.group.member import Member
 from kafkalab.group.pool import Pool
 from kafkalab.model import TopicPartition
+from kafkalab.settings.table import KNOBS
 from kafkalab.tuning.meter import Counts, read_statistics
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 STATISTICS_MS = 500
 _STALL_S = 0.05
+_SHORT_WAIT_S = 0.002
 _PROBE_S = 0.01
+_LATE_S = 0.00025
 _DRAIN_S = 5.0
 
 
@@ -42,6 +45,8 @@ class TimedPool(Pool):
         self._time_lock = threading.Lock()
         self._numbers: set[int] = set()
         self.first_at: float | None = None
+        self.last_at = 0.0
+        self.full_s = 0.0
         self.by_partition: Counter[int] = Counter()
 
     def start(self) -> None:
@@ -83,14 +88,29 @@ class TimedPool(Pool):
             return super()._handle(run)
         finally:
             with self._time_lock:
-                self._spent += time.monotonic() - self._begun.pop(worker)
+                self.last_at = time.monotonic()
+                self._spent += self.last_at - self._begun.pop(worker)
                 self.by_partition[run.lane.part.place.partition] += len(run.messages)
+
+    def wait_for_room(self, load: int, timeout: float) -> int:
+        """Wait as any pool does; count it where there was no room: getting hold of the lock is no wait for workers."""
+        began = time.monotonic()
+        with self._lock:
+            full = self._dispatcher.most_load > load
+        found = super().wait_for_room(load, timeout)
+        self.full_s += (time.monotonic() - began) * full
+        return found
 
     @property
     def is_pausing(self) -> bool:
         """Whether a partition is paused, as too many of its records wait."""
         with self._lock:
             return any(part.paused for part in self._dispatcher.parts.values())
+
+    def next_offsets(self) -> dict[int, int]:
+        """Return what each partition is to go on with; -1 before its first record."""
+        with self._lock:
+            return {place.partition: part.tracker.next_offset for place, part in self._dispatcher.parts.items()}
 
     def busy_s(self) -> float:
         """Return the time that workers were in the handler, all together."""
@@ -102,7 +122,8 @@ class TimedPool(Pool):
 class Probe:
     """A thread that asks for the interpreter a hundred times a second, and counts when it is made to wait.
 
-    A thread that needs the interpreter while another runs Python gets it after the switch interval (5 ms).
+    A thread that needs the interpreter while another runs Python gets it within the switch interval (5 ms), or later.
+    To wait for a core takes as long, and is not counted: the system tells how long that was, to within 0.1 ms or so.
     """
 
     def __init__(self) -> None:
@@ -121,20 +142,29 @@ class Probe:
         self._thread.join()
 
     def _run(self) -> None:
-        limit = sys.getswitchinterval() / 2
         queued = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        limit = _LATE_S if queued.exists() else sys.getswitchinterval() / 2
         queued_before = _queued_s(queued)
         while True:
             began = time.perf_counter()
             if self._stop.wait(_PROBE_S):
                 return
             late = time.perf_counter() - began - _PROBE_S
-            # Waiting for a core is not waiting for the interpreter.
             queued_now = _queued_s(queued)
             late -= queued_now - queued_before
             queued_before = queued_now
             self.probes += 1
             self.contended += late > limit
+
+
+def _seconds(options: Mapping[str, Any], name: str) -> float:
+    knob = KNOBS[name]
+    return float(options.get(knob.librdkafka.name, knob.default)) / 1000
+
+
+def _core_wait_s() -> float:
+    """Return for how long the threads of this process have waited for a core, all together."""
+    return sum(map(_queued_s, Path("/proc/self/task").glob("*/schedstat")))
 
 
 def _queued_s(path: Path) -> float:
@@ -180,12 +210,18 @@ class Reader(Member):
         self._replay = replay
         self._report = report
         self._ended: set[int] = set()
+        self._looks_through = False
         self._fed_in_pass = 0
         self._passes = 1
-        self._throttled_ms = 0.0
-        self._dry_s = self._broker_s = self._application_s = self._stalled_s = 0.0
+        self._throttled_ms = self._throttle_left_ms = 0.0
+        self._throttle_seen = time.monotonic()
+        self._nearest_ms = float("inf")
+        self._dry_s = self._broker_s = self._paused_s = self._stalled_s = self._between_passes_s = 0.0
         self._stalls = self._burst = self._burst_records = 0
         self._fed = 0
+        self._pass_wait_s = 0.0
+        self._longest_pass_wait_s = _seconds(options, "fetch_max_wait_ms") + _SHORT_WAIT_S
+        self._stall_s = max(_seconds(options, "fetch_queue_backoff_ms") / 4, _STALL_S)
         self._probe = Probe()
         own = {
             "enable.partition.eof": True,
@@ -232,7 +268,8 @@ class Reader(Member):
             handled=pool.handled,
             busy_s=pool.busy_s(),
             broker_s=self._broker_s,
-            application_s=self._application_s,
+            application_s=pool.full_s + self._paused_s,
+            between_passes_s=self._between_passes_s,
             stalls=self._stalls,
             stalled_s=self._stalled_s,
             burst_records=self._burst_records,
@@ -242,49 +279,74 @@ class Reader(Member):
             probes=self._probe.probes,
             contended=self._probe.contended,
             throttled_ms=self._throttled_ms,
+            core_wait_s=_core_wait_s(),
             waiting=self._fed - pool.handled,
             **seen,
         )
 
     def _turn(self) -> None:
-        began = time.monotonic()
-        room = self._room()
-        self._application_s += time.monotonic() - began
-        messages = self._wait_for(room)
-        self._take_in(messages)
+        self._take_in(self._wait_for(self._room()))
         if self._failure is not None:
             self._stop.set()
-        elif self._replay and self._fed_in_pass and len(self._ended) == len(self._starts):
+        elif self._looks_through and self._replay and self._fed_in_pass and self._is_through():
             self._begin_again()
 
     def _wait_for(self, room: int) -> list[Message]:
         began, cpu = time.monotonic(), time.thread_time()
         messages = self._messages(room)
-        if len(messages) < room:  # or nothing was waited for: there was enough
-            waited = max(time.monotonic() - began - (time.thread_time() - cpu), 0.0)
-            if self._measured.is_pausing:  # nothing comes because nothing was asked for
-                self._application_s += waited
-            else:
-                self._broker_s += waited
-                self._dry_s += waited
-        if messages:
-            if self._dry_s > _STALL_S:
-                self._stalls += 1
-                self._stalled_s += self._dry_s
-                self._burst_records += self._burst
-                self._burst = 0
-            self._dry_s = 0.0
+        self._looks_through = False
+        if len(messages) == room:  # there was enough, and nothing was waited for
+            return messages
+        waited = max(time.monotonic() - began - (time.thread_time() - cpu), 0.0)
+        self._looks_through = waited >= _SHORT_WAIT_S
+        if self._measured.is_pausing:  # nothing comes because nothing was asked for
+            self._paused_s += waited
+        else:
+            before_more = self._before_next_pass(began, waited)
+            self._between_passes_s += before_more
+            self._broker_s += waited - before_more
+            self._dry_s += waited - before_more
         return messages
+
+    def _before_next_pass(self, began: float, waited: float) -> float:
+        """Return how much of a wait was for nothing but the topic to be read again.
+
+        A broker takes `fetch_max_wait_ms` to say that there is no more, while the workers are done.
+        """
+        left = self._pass_wait_s + self._longest_pass_wait_s - self._between_passes_s
+        if not self._replay or not self._looks_through or left <= 0 or self._measured.handled < self._fed:
+            return 0.0
+        if not (self._is_through() if self._fed_in_pass else self._passes > 1):
+            return 0.0
+        return max(min(waited, left, time.monotonic() - max(began, self._measured.last_at)), 0.0)
+
+    def _is_through(self) -> bool:
+        """Whether all partitions are read to their ends; the client tells of that only when the broker answers."""
+        topic = self._topics[0]
+        places = {number: KafkaPlace(topic, number) for number in self._starts.keys() - self._ended}
+        ends = {number: self._client.get_watermark_offsets(place, cached=True) for number, place in places.items()}
+        nexts = self._measured.next_offsets()
+        return all(0 <= end <= max(nexts[number], self._starts[number]) for number, (_, end) in ends.items())
 
     def _take_in(self, messages: list[Message]) -> None:
         events = sum(message.error() is not None for message in messages)
         records = len(messages) - events
+        if records:
+            self._note_stall()
         if records and self._ended:
             self._ended -= {message.partition() for message in messages if message.error() is None}
         self._fed += records
         self._fed_in_pass += records
         self._burst += records
         super()._take_in(messages)
+
+    def _note_stall(self) -> None:
+        if self._dry_s > self._stall_s:
+            self._stalls += 1
+            self._stalled_s += self._dry_s
+            self._burst_records += self._burst
+            self._burst = 0
+        self._dry_s = 0.0
 
     def _on_event(self, event: Message) -> None:
         error = event.error()
@@ -297,15 +359,28 @@ class Reader(Member):
         self._ended.clear()
         self._fed_in_pass = 0
         self._passes += 1
+        self._pass_wait_s = self._between_passes_s
         for partition, start in self._starts.items():
             self._client.seek(KafkaPlace(self._topics[0], partition, start))
 
     def _on_statistics(self, text: str) -> None:
         seen = read_statistics(json.loads(text), self._topics[0])
-        self._throttled_ms += seen.pop("throttled_ms")  # of the time since the last ones, and the rest is since ever
+        # These two are of the time since the last ones, and the rest is since ever.
+        self._note_throttle(seen.pop("throttled_ms"))
+        self._nearest_ms = min(self._nearest_ms, seen["nearest_ms"] or self._nearest_ms)
+        seen["nearest_ms"] = self._nearest_ms if self._nearest_ms < float("inf") else 0.0
         handled = self._measured.by_partition
         parts = {number: replace(part, records=handled[number]) for number, part in seen.pop("partitions").items()}
         self._report(self.counts(partitions=parts, **seen))
+
+    def _note_throttle(self, told_ms: float) -> None:
+        """Count a wait as it passes: it is told of when it begins, and can be longer than a measurement."""
+        now = time.monotonic()
+        self._throttle_left_ms += told_ms
+        passed = min((now - self._throttle_seen) * 1000, self._throttle_left_ms)
+        self._throttle_seen = now
+        self._throttled_ms += passed
+        self._throttle_left_ms -= passed
 
 
 def _resident_bytes() -> int:

@@ -130,16 +130,15 @@ def race(
         As they are made.
     """
     sizes, left = rounds(len(given)), list(given)
-    total = race_seconds(len(given), seconds, repeats, budget)
-    first = total if len(sizes) == 1 else len(given) * LEAST_S
-    rest = (total - first) / max(len(sizes) - 1, 1)
+    budget = race_seconds(len(given), seconds, repeats, budget)
     trials: dict[Cell, list[Trial]] = {cell: [] for cell in given}
     for number, size in enumerate(sizes):
-        left = sorted(left, key=lambda cell: -rate(trials[cell]).median)[:size] if number else left
-        each = (rest if number else first) / size
-        turns = max(math.ceil(each / seconds), min(repeats, int(each / LEAST_S)), 1)
+        left = sorted(left, key=lambda cell: -late_rate(trials[cell]).median)[:size] if number else left
+        each = budget / (len(sizes) - number) / size if number or len(sizes) == 1 else LEAST_S
         if each < LEAST_S:
-            continue
+            continue  # which leaves more for the rounds to come
+        budget -= each * size
+        turns = max(math.ceil(each / seconds), min(repeats, int(each / LEAST_S)), 1)
         for turn in range(turns):
             for cell in left if turn % 2 == 0 else reversed(left):
                 trial = measure(number, cell, each / turns)
@@ -148,11 +147,18 @@ def race(
 
 
 def rate(trials: Sequence[Trial]) -> Estimate:
-    """Return what trials of one cell say together; those of the last round, where there are as many as stretches."""
+    """Return what trials of one cell say together."""
+    return Estimate.of(value for trial in trials for value in trial.rates)
+
+
+def late_rate(trials: Sequence[Trial]) -> Estimate:
+    """Return what a race says of one cell: its last round, where that has enough stretches.
+
+    By the ones before it was chosen, so they flatter it.
+    """
     last = max((trial.turn for trial in trials), default=0)
-    late = [value for trial in trials if trial.turn == last for value in trial.rates]
-    every = [value for trial in trials for value in trial.rates]
-    return Estimate.of(late if len(late) >= _KEPT else every)
+    late = [trial for trial in trials if trial.turn == last]
+    return rate(late if sum(len(trial.rates) for trial in late) >= _KEPT else trials)
 
 
 def within_noise(estimates: Mapping[Cell, Estimate]) -> list[Cell]:

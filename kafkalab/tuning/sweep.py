@@ -66,7 +66,10 @@ class SweepResult:
     @property
     def estimates(self) -> dict[Cell, Estimate]:
         """Records a second of each configuration."""
-        return {cell: search.rate(trials) for cell, trials in self.by_cell.items()}
+        return {cell: self._rate(trials) for cell, trials in self.by_cell.items()}
+
+    def _rate(self, trials: Sequence[Trial]) -> Estimate:
+        return search.late_rate(trials) if self.strategy == "racing" else search.rate(trials)
 
     @property
     def finalists(self) -> list[Cell]:
@@ -102,7 +105,7 @@ class SweepResult:
         knobs = dict(cell)
         kind = knobs.get("worker_kind", self.setup.worker_kind)
         memory = max(trial.memory_bytes for trial in trials)
-        return kind == "process", knobs.get("workers", self.setup.workers), memory, -search.rate(trials).median
+        return kind == "process", knobs.get("workers", self.setup.workers), memory, -self._rate(trials).median
 
     @property
     def settings(self) -> ConsumerSettings:
@@ -131,7 +134,7 @@ class SweepResult:
         )
 
     def _row(self, cell: Cell, trials: Sequence[Trial], best: Cell | None) -> dict[str, Any]:
-        found, last = search.rate(trials), trials[-1]
+        found, last = self._rate(trials), trials[-1]
         return {
             **dict(cell),
             "records_rate": found.median,
@@ -169,7 +172,7 @@ class SweepResult:
         if not self.trials:
             return "Nothing was measured."
         best, by_cell = self._best, self.by_cell
-        found, top = search.rate(by_cell[best]), search.rate(by_cell[self.finalists[0]])
+        found, top = self._rate(by_cell[best]), self._rate(by_cell[self.finalists[0]])
         said = [f"Best: {_named(best)} with {found} records/s."]
         if best != self.finalists[0]:
             named = _named(self.finalists[0])

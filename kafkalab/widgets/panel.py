@@ -178,7 +178,10 @@ class Panel:
     def refresh(self) -> None:
         """Show the session as it is."""
         with self._lock, self._quiet:
-            self._refresh()
+            try:
+                self._refresh()
+            except Exception as error:  # noqa: BLE001 - in a thread nobody would see it, and the next one may do
+                self.message.value = words.message(f"this could not be drawn: {type(error).__name__}: {error}")
 
     def _refresh(self) -> None:
         session, shown = self._session, self._session.recent()

@@ -61,6 +61,8 @@ def message(text: str) -> str:
 def _waiting(session: TuningSession) -> str:
     if session.state == "idle":
         return "Start runs your consumer with these settings; move a slider to see what it changes."
+    if session.state == "comparing":
+        return "A and B take turns on the same records; which is faster is said when all turns are over."
     return "No numbers yet: what is measured counts once the consumer has settled."
 
 

@@ -55,7 +55,7 @@ fn front(value: &[u8], indexes: bool) -> Result<&[u8], String> {
         [first, ..] => {
             return Err(format!(
                 "no schema id: the value begins with the byte {first:#04x}, not with 0 and four bytes \
-                 (an id in a header is not looked at)"
+                 (ids in headers, __value_schema_id, are not looked at)"
             ));
         }
     }

@@ -12,6 +12,7 @@ import pytest
 
 import kafkalab as kl
 from kafkalab.brokers import ApacheKafka
+from kafkalab.tuning.children import Children
 from tests.apache.test_advise import BRIEFLY, FAST, fill
 from tests.apache.truth import wait_until
 
@@ -140,6 +141,13 @@ class TestSafety:
         with pytest.raises(kl.ArgumentError, match=next(iter(wrong))):
             lab.measure(topic, **wrong)
         assert not children()
+
+
+def test_the_child_keeps_its_deadline_by_itself(lab: kl.Lab, topic: str) -> None:
+    session = lab.tune(topic, FAST, process=kl.simulate(sleep_ms=1))
+    with Children(session._bench.jobs(1.0)):  # whom nobody listens to
+        wait_until(lambda: bool(children()))
+        wait_until(lambda: not children())
 
 
 PARENT = """

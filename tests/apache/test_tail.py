@@ -110,6 +110,30 @@ class TestBounds:
         assert (tail.seen, tail.dropped) == (130, 105)
         assert "shown 25 of 130 · dropped 105" in repr(tail)
 
+    def test_a_flood_is_counted_and_bounded(self, lab: kl.Lab, log: Log) -> None:
+        count, size = 60_000, 30
+        with follow(lab, log, rows=1000) as tail:
+            for number in range(10, 10 + count, size * 1000):
+                log.write(2, *numbered(size * 1000, number))
+            assert tail.wait_for(count, SECONDS)
+            assert (len(tail.df), tail.seen, tail.dropped) == (1000, count, count - 1000)
+            assert tail.lag == 0
+            assert sum(batch.nbytes for batch in tail._now.shown.batches) < 1_000_000
+
+    def test_a_pause_and_a_filter_lose_nothing(self, lab: kl.Lab, log: Log) -> None:
+        with follow(lab, log) as tail:
+            log.write(0, *numbered(10, 10))
+            assert tail.wait_for(10, SECONDS)
+            tail.filter("offset >= 15 and partition == 0")
+            tail.pause()
+            log.write(0, *numbered(10, 20))
+            assert tail.wait_for(20, SECONDS)
+            assert ([row.offset for row in rows(tail.df)], tail.behind) == (list(range(15, 20)), 10)
+            tail.resume()
+            assert [row.offset for row in rows(tail.df)] == list(range(15, 30))
+            tail.filter(None)
+            assert sorted(rows(tail.df)) == log.visible("read_committed", 0, 10)
+
     def test_more_at_once_than_there_is_room_for(self, lab: kl.Lab, log: Log) -> None:
         log.write(1, *numbered(5000))
         with follow(lab, log, rows=7, start={1: "earliest"}) as tail:

@@ -190,6 +190,22 @@ class TestSweep:
         assert time.monotonic() - began < 1
         assert again == found
 
+    @pytest.mark.soak
+    @pytest.mark.timeout(1200)
+    def test_a_race_finds_what_a_grid_finds(self, lab: kl.Lab, kafka: ApacheKafka) -> None:
+        topic = fill(kafka.bootstrap_servers, [200_000] * 4)
+        space = {
+            "workers": [1, 4],
+            "fetch_queue_backoff_ms": [1, 10, 1000],
+            "max_partition_fetch_bytes": [32 << 10, 1 << 20],
+        }
+        whole = lab.sweep(topic, space, strategy="grid", warm_up=1, progress=False)
+        race = lab.sweep(topic, space, warm_up=1, progress=False)
+        spent, whole_spent = (sum(trial.seconds for trial in each.trials) for each in (race, whole))
+        assert spent <= 0.2 * whole_spent
+        rates = {cell: found.median for cell, found in whole.estimates.items()}
+        assert rates[tuple(race.best.items())] >= 0.95 * max(rates.values()), (whole, race)
+
     def test_says_what_cannot_be(self, lab: kl.Lab, topic: str) -> None:
         space = {"max_partition_fetch_bytes": [1 << 20, 60 << 20]}
         found = lab.sweep(topic, space, FAST, **self.HOW)

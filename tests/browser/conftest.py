@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.jupyter import CELL_MS, SCREENSHOTS, Jupyter, Notebook, running_jupyter
 
@@ -30,6 +30,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
 def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     assert path is not None, "There is no chromium: `make browser` installs it."
+    expect.set_options(timeout=CELL_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
         yield browser
@@ -37,18 +38,15 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(chromium: Browser) -> Iterator[Page]:
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(CELL_MS)
-    page = context.new_page()
-    yield page
-    # What a test has ended with tells most about why it failed.
-    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png")
+    yield context.new_page()
     context.close()
 
 
 @pytest.fixture
-def open_notebook(jupyter: Jupyter, page: Page) -> Iterator[Callable[[str], Notebook]]:
+def open_notebook(jupyter: Jupyter, page: Page, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Notebook]]:
     """Open a notebook of the server's folder; its kernel ends with the test."""
     opened: list[Notebook] = []
 
@@ -57,5 +55,7 @@ def open_notebook(jupyter: Jupyter, page: Page) -> Iterator[Callable[[str], Note
         return opened[-1]
 
     yield open_it
+    # What a test has ended with tells most about why it failed.
+    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png")
     for notebook in opened:
         notebook.close()

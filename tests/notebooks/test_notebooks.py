@@ -13,7 +13,7 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def outputs(notebook: Any, kind: str) -> Iterator[str]:
+def outputs(notebook: Any, kind: str) -> Iterator[Any]:
     """Go through what cells have displayed in a form, such as ``text/html``."""
     for cell in code_cells(notebook):
         for output in cell.outputs:
@@ -102,6 +102,16 @@ def test_consumer_group_shows_what_each_setting_changes(executed: Execute) -> No
     assert " and " not in shares
 
 
+def test_tail_shows_a_table_and_what_passes_its_filter(executed: Execute) -> None:
+    notebook = executed("04_tail.ipynb")
+    assert len(list(outputs(notebook, "application/vnd.jupyter.widget-view+json"))) == 1
+    assert shown(notebook, "tail.wait_for") == "True"
+    assert "amount" in shown(notebook, 'tail.filter("amount > 40')
+    assert "no row here has a column 'amuont': did you mean 'amount'?" in printed(notebook, "except kl.ArgumentError")
+    assert printed(notebook, "tail.resume()").startswith("<Tail orders following: ")
+    assert "customer" in shown(notebook, "rich.tail(3)")
+
+
 def test_decode_shows_what_became_of_each_record(executed: Execute) -> None:
     notebook = executed("07_decode.ipynb")
     assert "value='avro') gives the same columns" in shown(notebook, "kl.receipt(orders).notes")
@@ -110,3 +120,17 @@ def test_decode_shows_what_became_of_each_record(executed: Execute) -> None:
     assert shown(notebook, "len(dear)").startswith("(")
     assert {"unknown", "594"} <= set(shown(notebook, "value_counts").split())
     assert shown(notebook, "kl.load(folder.name)") == "True"
+
+
+def test_tune_shows_its_panel_and_tells_the_truth(executed: Execute) -> None:
+    notebook = executed("05_tune.ipynb")
+    assert len(list(outputs(notebook, "application/vnd.jupyter.widget-view+json"))) == 1
+    assert len(list(outputs(notebook, "image/png"))) == 1
+    assert shown(notebook, 'compare({"workers": 4}, {"workers": 8, "ordering": "key"}').startswith("B is ")
+    assert "workers 1 -> 4" in shown(notebook, "session.history[")
+
+
+def test_sweep_finds_what_is_best(executed: Execute) -> None:
+    notebook = executed("06_sweep.ipynb")
+    assert shown(notebook, "found.best") == "{'workers': 16, 'ordering': 'key'}"
+    assert len(list(outputs(notebook, "image/png"))) == 1
