@@ -53,6 +53,7 @@ class Admin:
         self._made: AdminClient | None = None
         self._reports = Reports()
         self._answered = False
+        self._was_in = False
 
     @property
     def client(self) -> AdminClient:
@@ -75,6 +76,7 @@ class Admin:
             self.close()
             raise
         self.brokers = tuple(f"{broker.host}:{broker.port}/{broker.id}" for broker in found.brokers.values())
+        self._was_in = True
         self.has_controller = found.controller_id in found.brokers
         return found
 
@@ -156,7 +158,7 @@ class Admin:
     def _give_up_if_certain(self) -> None:
         bootstrap = [f"{server}/bootstrap" for server in self.config.bootstrap_servers]
         if not self._answered and (report := self._reports.certain(bootstrap, self.brokers)):
-            raise explain(report, self.config)
+            raise explain(report, self.config, was_in=self._was_in)
 
     def _own_options(self) -> dict[str, Any]:
         given = self.config.options
@@ -170,7 +172,7 @@ class Admin:
 
     def _no_answer(self) -> KafkalabError:
         if report := self._reports.last():
-            return explain(report, self.config)
+            return explain(report, self.config, was_in=self._was_in)
         where, seconds = ",".join(self.config.bootstrap_servers), f"{self.timeout:g} s"
         if self.brokers:
             return ReadTimeoutError(f"{where} did not answer in {seconds}: try again, or give a longer timeout")

@@ -94,19 +94,22 @@ def _count(counts: Counter[Report], line: str) -> bool:
     return match is not None
 
 
-def explain(report: Report, config: ConnectionConfig) -> errors.KafkalabError:
-    """Return the error that says why a client of ``config`` does not get in, and what to do."""
-    kind, message = _cause(report, config)
+def explain(report: Report, config: ConnectionConfig, *, was_in: bool = False) -> errors.KafkalabError:
+    """Return the error that says why a client of ``config`` does not get in, and what to do.
+
+    A client that was in has given all that a broker wants: if that one lets go of it, it goes down, or starts again.
+    """
+    kind, message = _cause(report, config, was_in=was_in)
     if report.broker != "bootstrap" and report.address not in config.bootstrap_servers:
         message += f". {report.address} is the address that broker {report.broker} advertises (advertised.listeners)"
     return kind(config.scrub(message))
 
 
-def _cause(report: Report, config: ConnectionConfig) -> tuple[type[errors.KafkalabError], str]:
+def _cause(report: Report, config: ConnectionConfig, *, was_in: bool) -> tuple[type[errors.KafkalabError], str]:
     if report.is_login:
         return errors.AuthenticationError, _login_cause(report, config)
     if report.text.startswith("Disconnected") and report.state != "SSL_HANDSHAKE":
-        return _disconnect_cause(report, config.security_protocol)
+        return _disconnect_cause(report, config.security_protocol, was_in=was_in)
     if size := re.search(r"Invalid response size (-?\d+)", report.text):
         return _stranger_cause(report.address, int(size[1]).to_bytes(4, "big", signed=int(size[1]) < 0))
     if report.state == "SSL_HANDSHAKE" or "SSL" in report.text:
@@ -128,8 +131,10 @@ def _login_cause(report: Report, config: ConnectionConfig) -> str:
     return f"{report.address} refused the login{who} with {mechanism}: {reason}. Check {check}"
 
 
-def _disconnect_cause(report: Report, protocol: str) -> tuple[type[errors.KafkalabError], str]:
+def _disconnect_cause(report: Report, protocol: str, *, was_in: bool) -> tuple[type[errors.KafkalabError], str]:
     where = f"{report.address} closed the connection"
+    if was_in:
+        return errors.BrokerUnreachableError, f"{where}: it went down, or starts again. Try again in a while"
     if report.state == "UP" and not protocol.startswith("SASL"):
         return errors.AuthenticationError, (
             f"{where} after the first request: it wants a login. "

@@ -134,6 +134,13 @@ def test_the_cause_of_a_failure(
     assert "advertise" not in str(told)
 
 
+def test_a_broker_that_lets_go_of_a_client_that_was_in_wants_no_login() -> None:
+    report = Report("broker:9092", "1", "Disconnected: connection closed by peer", UP)
+    told = explain(report, ConnectionConfig(PLAIN), was_in=True)
+    assert type(told) is errors.BrokerUnreachableError
+    assert "it went down, or starts again" in str(told)
+
+
 def test_an_address_that_a_broker_advertises_is_told_so() -> None:
     report = Report("kafka:29092", "3", "Failed to resolve 'kafka:29092': Name or service not known", CONNECT)
     assert "the address that broker 3 advertises (advertised.listeners)" in str(

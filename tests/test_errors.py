@@ -27,6 +27,7 @@ BUILT_IN = {
     "MapError": RuntimeError,
     "PositionError": ValueError,
     "ReadTimeoutError": TimeoutError,
+    "RegistryError": ConnectionError,
     "TlsError": ConnectionError,
     "UnknownPartitionError": LookupError,
     "UnknownTopicError": LookupError,

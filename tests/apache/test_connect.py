@@ -330,7 +330,8 @@ def test_a_certificate_file_that_is_none(secured: ApacheKafka, tmp_path: Path) -
 
 @pytest.mark.timeout(300)  # three starts
 def test_a_broker_that_goes_and_comes() -> None:
-    with ApacheKafka(jvm_options=QUICK) as broker:
+    quick_fencing = {"broker.session.timeout.ms": 3000, "broker.heartbeat.interval.ms": 500}
+    with ApacheKafka(quick_fencing, jvm_options=QUICK) as broker:
         cluster = Cluster(ConnectionConfig({"bootstrap.servers": broker.bootstrap_servers}), timeout=120)
         node = broker.brokers[1]
         node.kill()
