@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from kafkalab.errors import DataLossError, GroupError
+from kafkalab.group.heap import set_aside
 from kafkalab.group.session import Session
 from kafkalab.model import TopicPartition
 from kafkalab.translation import translate
@@ -125,8 +126,9 @@ class Member:
         callbacks = {"on_assign": self._on_assign, "on_revoke": self._on_revoke, "on_lost": self._on_lost}
         try:
             self._client.subscribe(self._topics, **callbacks)
-            while not self._stop.is_set():
-                self._turn()
+            with set_aside():
+                while not self._stop.is_set():
+                    self._turn()
         finally:
             self._leave()
         if self._failure is not None:

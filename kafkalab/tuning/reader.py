@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
+from kafkalab.group.heap import set_aside
 from kafkalab.group.member import Member
 from kafkalab.group.pool import Pool
 from kafkalab.model import TopicPartition
@@ -248,8 +249,9 @@ class Reader(Member):
         try:
             self._measured.assign(TopicPartition(topic, partition) for partition in self._starts)
             self._client.assign([KafkaPlace(topic, partition, start) for partition, start in self._starts.items()])
-            while not self._stop.is_set():
-                self._turn()
+            with set_aside():
+                while not self._stop.is_set():
+                    self._turn()
         finally:
             self._measured.stop()
             self._measured.wait_idle(_DRAIN_S)
