@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import inspect
+import io
 import pickle
-from typing import TYPE_CHECKING, Any
+import types
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kafkalab.errors import ArgumentError
 
@@ -16,11 +19,30 @@ if TYPE_CHECKING:
 def dumps(value: object) -> bytes:
     """Return a value pickled; with functions that were defined in a notebook, where cloudpickle is installed."""
     try:
-        from cloudpickle import dumps as by_value
+        from cloudpickle import CloudPickler
     except ImportError:
         return pickle.dumps(value)
-    pickled: bytes = by_value(value)
-    return pickled
+
+    class Pickler(CloudPickler):  # type: ignore[misc]  # of a library without types
+        dispatch_table: ClassVar[Any] = collections.ChainMap(
+            {types.CodeType: _reduce_code}, CloudPickler.dispatch_table
+        )
+
+    into = io.BytesIO()
+    Pickler(into).dump(value)
+    return into.getvalue()
+
+
+def _reduce_code(code: types.CodeType) -> tuple[Callable[..., types.CodeType], tuple[Any, ...]]:
+    """Reduce code as cloudpickle does, but keep the name of its file: a traceback from a worker tells it."""
+    from cloudpickle import CloudPickler
+
+    make, values = CloudPickler.dispatch_table[types.CodeType](code)
+    return _code, (make, values, code.co_filename)
+
+
+def _code(make: Callable[..., types.CodeType], values: tuple[Any, ...], filename: str) -> types.CodeType:
+    return make(*values).replace(co_filename=filename)
 
 
 class Sealed:

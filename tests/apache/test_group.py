@@ -212,8 +212,9 @@ class TestRebalance:
         ledger = Ledger()
         first = lab.consumer_group("stuck", log.topic, hang, drain_timeout=0.5, settings=SHORT)
         second = lab.consumer_group("stuck", log.topic, ledger, settings=SHORT)
-        with first, second:
+        with first, contextlib.ExitStack() as later:
             assert begun.wait(SECONDS)
+            later.enter_context(second)  # not before, or it might have all partitions first, and be done with them
             wait_until(lambda: len(second.partitions) == 1)
             wait_until(lambda: len(ledger.done) == 5)
             first_had = first.partitions[0].partition

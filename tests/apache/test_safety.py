@@ -157,7 +157,7 @@ class TestNothingChanges:
             assert lab.describe(log.topic, group_id="mine")["committed_offset"].tolist()[0] == 3
             assert lab.describe(log.topic, group_id="nobody")["committed_offset"].isna().all()
             assert log.topic in set(lab.topics()["topic"])
-        wait_until(lambda: clients_alive() == before)
+        wait_until(lambda: clients_alive() <= before)  # some of an earlier test may have been on their way out
 
     @pytest.mark.usefixtures("unchanged")
     def test_by_a_slip_of_the_pen(self, log: Log, own: ApacheKafka) -> None:
