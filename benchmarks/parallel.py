@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parent.parent
 _LONGEST_S = 600
-_CHUNK = 20_000
+_CHUNK = 100_000
 _PARTITIONS = 64
 _SHARE = 10  # one record in so many is outside of the hot partition
 
@@ -36,7 +36,7 @@ _SHARE = 10  # one record in so many is outside of the hot partition
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what was asked for on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parallel", description=__doc__)
-    parser.add_argument("--records", type=int, default=400_000, help="in each topic")
+    parser.add_argument("--records", type=int, default=2_000_000, help="in each topic")
     parser.add_argument("--repeats", type=int, default=7, help="measurements of each contender")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="the folder to write to; a new temporary one by default")

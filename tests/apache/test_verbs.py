@@ -157,7 +157,7 @@ class TestMapPartitions:
             return len(part)
 
         with pytest.raises(kl.MapError, match=rf"{rising.topic}\[1\].*not this one") as failed:
-            lab.map_partitions(rising.topic, fail_on_1)
+            lab.map_partitions(rising.topic, fail_on_1, workers=4)  # all have begun when it fails
         assert failed.value.results == [20, 0, 0]
 
 
