@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TURN_S = 0.001
+_TURN_S = 0.0005
 
 
 @contextmanager
