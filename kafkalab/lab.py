@@ -38,6 +38,7 @@ from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.shown import ShownSession
 from kafkalab.tail import Tail
+from kafkalab.timeslice import short_turns
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
 from kafkalab.tuning.session import TuningSession
@@ -322,28 +323,30 @@ class Lab:
         LimitWarning
             The read stopped at ``limit``, ``max_bytes`` or ``timeout``.
         """
-        scan = self._scan(
-            topic,
-            start,
-            end,
-            Limits(rows=limit, bytes=max_bytes, seconds=timeout),
-            {
-                "partitions": partitions,
-                "key": key,
-                "value": value,
-                "headers": headers,
-                "columns": columns,
-                "where": where,
-                "errors": errors,
-                "isolation_level": isolation_level,
-                "on_data_loss": on_data_loss,
-                "progress": progress,
-            },
-        )
-        table, receipt = self._collect(scan)
+        with short_turns():
+            scan = self._scan(
+                topic,
+                start,
+                end,
+                Limits(rows=limit, bytes=max_bytes, seconds=timeout),
+                {
+                    "partitions": partitions,
+                    "key": key,
+                    "value": value,
+                    "headers": headers,
+                    "columns": columns,
+                    "where": where,
+                    "errors": errors,
+                    "isolation_level": isolation_level,
+                    "on_data_loss": on_data_loss,
+                    "progress": progress,
+                },
+            )
+            table, receipt = self._collect(scan)
+            frame = to_frame(table, receipt, dtype_backend)
         stopped_by_limit = limit is not None and receipt.rows >= limit
         warn_if_short(receipt, f"limit={limit:,}" if stopped_by_limit else f"max_bytes={max_bytes or 0:,}")
-        return to_frame(table, receipt, dtype_backend)
+        return frame
 
     def scan(
         self,

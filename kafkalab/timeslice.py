@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TURN_S = 0.001
+_TURN_S = 0.0005
 
 
 @contextmanager
 def short_turns() -> Iterator[None]:
-    """Have threads that want the interpreter wait a millisecond for it, not Python's five.
+    """Have threads that want the interpreter wait half a millisecond for it, not Python's five.
 
     A read comes back to the interpreter a few hundred times for each million records, and each time another thread
     that runs Python keeps it for a turn. Nothing is changed where turns are as short already: by the user, or by
@@ -25,7 +25,7 @@ def short_turns() -> Iterator[None]:
     >>> import sys
     >>> before = sys.getswitchinterval()
     >>> with short_turns():
-    ...     sys.getswitchinterval() <= 0.001
+    ...     sys.getswitchinterval() <= 0.0005
     True
     >>> sys.getswitchinterval() == before
     True

@@ -8,7 +8,7 @@ import pytest
 import kafkalab as kl
 from kafkalab.timeslice import short_turns
 
-LONG, SHORT = 0.005, 0.0005
+LONG, SHORT = 0.005, 0.0002
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def turn() -> float:
 
 def test_a_read_has_short_turns_until_it_ends() -> None:
     seen = [turn() for _ in lab().scan("orders")]
-    assert seen == [0.001]
+    assert seen == [0.0005]
     assert turn() == LONG
 
 
