@@ -18,8 +18,8 @@ SEEDS = 300
 WITHIN = 0.95
 SHARE = 0.2
 LEAST = 0.8
-# How many may miss by more than 5%: what was found, rounded up, so this only tells when the search gets worse. Recorded on a
-# busy machine, configurations that are alike differ by more than 5%; one recorded on a quiet machine is to be held to 2%.
+# How many may miss by more than 5%: what was found, rounded up, so this only tells when the search gets worse. Recorded
+# on a busy machine, configurations that are alike differ by more than 5%; hold one of a quiet machine to 2%.
 MISSES = {"small": 0.2, "1kb": 0.35, "zstd": 0.02}
 
 
