@@ -64,6 +64,7 @@ def recorded(found: kl.SweepResult, how: dict[str, Any]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Record the grids that were asked for."""
     asked = options(arguments)
+    asked.folder.mkdir(parents=True, exist_ok=True)
     how = {"seconds": asked.seconds, "warm_up": asked.warm_up, "repeats": asked.repeats}
     for name in asked.topics:
         each = RECORDINGS[name]
