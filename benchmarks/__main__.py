@@ -44,7 +44,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; all by default")
     parser.add_argument("--contenders", nargs="+", choices=names, default=names, help="compared with the first")
     parser.add_argument("--topics", nargs="+", default=TOPICS, metavar="BYTES-CODEC", help=f"of {' '.join(TOPICS)}")
-    parser.add_argument("--records", type=int, help="in each topic; by default 1,000,000, or 200,000 long ones")
+    parser.add_argument("--records", type=int, help="in each topic; by default 1,000,000")
     parser.add_argument("--repeats", type=int, default=11, help="measurements of each")
     parser.add_argument("--quick", action="store_true", help="three repeats on one topic, to see that all is well")
     parser.add_argument("--out", type=Path, help="the folder to write to; a new temporary one by default")

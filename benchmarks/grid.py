@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent.parent / "tests" / "data"
 SPACE: dict[str, list[Any]] = {
-    "workers": [1, 2, 4, 8],
+    "workers": [1, 2, 4, 8, 16],
+    "ordering": ["partition", "key"],
     "fetch_queue_backoff_ms": [1, 1000],
     "queued_min_messages": [100, 10_000],
 }
@@ -45,7 +46,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what was asked for on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grid", description=__doc__)
     parser.add_argument("topics", nargs="*", default=list(RECORDINGS), metavar="TOPIC", help=", ".join(RECORDINGS))
-    parser.add_argument("--seconds", type=float, default=4.0, help="each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="each measurement")
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds of each that do not count")
     parser.add_argument("--repeats", type=int, default=2, help="measurements of each configuration, in turns")
     parser.add_argument("--folder", type=Path, default=_FOLDER)

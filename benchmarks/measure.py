@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from benchmarks.topics import Content
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _ROOT = Path(__file__).parent.parent
 
@@ -27,6 +29,8 @@ class Measurement:
         Sums of what was read.
     seconds, cpu_seconds : float
         Of the read alone; CPU of all threads of the process, user and system.
+    broker_cpu_seconds : float
+        CPU of the broker meanwhile.
     start_seconds : float
         From the start of the process, through imports, until it was connected, and warm where it warms up.
     peak_bytes : float
@@ -40,6 +44,7 @@ class Measurement:
     content: Content
     seconds: float
     cpu_seconds: float
+    broker_cpu_seconds: float
     start_seconds: float
     peak_bytes: float = float("nan")
     working_bytes: float = float("nan")
@@ -48,7 +53,7 @@ class Measurement:
     @property
     def row(self) -> dict[str, Any]:
         """What it took, by name."""
-        names = ("seconds", "cpu_seconds", "start_seconds", "peak_bytes", "working_bytes")
+        names = ("seconds", "cpu_seconds", "broker_cpu_seconds", "start_seconds", "peak_bytes", "working_bytes")
         return {name: getattr(self, name) for name in names}
 
 
@@ -65,9 +70,23 @@ def measure(command: Sequence[str]) -> Measurement:
         assert child.stdout is not None
         connected = child.stdout.readline()
         start_seconds = time.perf_counter() - began
+        broker = [other for other in psutil.Process().children(recursive=True) if other.pid != child.pid]
+        before = _cpu_seconds(broker)
         answer, _ = child.communicate("go\n" if connected else None)
+        broker_cpu_seconds = _cpu_seconds(broker) - before
     if child.returncode:
         raise RuntimeError(f"a measurement ended with {child.returncode}, see above: {' '.join(command)}")
     told: dict[str, Any] = json.loads(answer)
     places = [(partition, offset) for partition, offset in told.pop("places", [])]
-    return Measurement(Content(**told.pop("content")), start_seconds=start_seconds, places=places, **told)
+    return Measurement(
+        Content(**told.pop("content")),
+        broker_cpu_seconds=broker_cpu_seconds,
+        start_seconds=start_seconds,
+        places=places,
+        **told,
+    )
+
+
+def _cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    times = [process.cpu_times() for process in processes]
+    return sum(each.user + each.system for each in times)

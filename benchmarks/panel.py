@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import start_new_kernel
 
-import kafkalab as kl
-from kafkalab.group.offsets import cluster_of
+from benchmarks.topics import Case, Topics
+from kafkalab.brokers import ApacheKafka
 from kafkalab.tuning.compare import Comparison
 from kafkalab.tuning.meter import Estimate
 
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TIMEOUT_S = 120
+_CASE = Case(110, "lz4", 4_000_000)  # more than a turn reads
 _BEGIN = """
 import json, os, time, resource
 import kafkalab as kl
 lab = kl.connect({servers!r})
 def turn(shown, seconds, wait=3.0):
-    session = lab.tune("clicks", {{"fetch_queue_backoff_ms": 1}}, workers={workers}, process={process})
+    session = lab.tune({topic!r}, {{"fetch_queue_backoff_ms": 1}}, workers=4)
     if shown:
         display(session)
     session.start()
@@ -46,7 +47,7 @@ def turn(shown, seconds, wait=3.0):
     return {{"cpu": cpu, "rate": rate}}
 """
 _WATCHED = """
-session = lab.tune("clicks", {"fetch_queue_backoff_ms": 1}, workers=4)
+session = lab.tune({topic!r}, {{"fetch_queue_backoff_ms": 1}}, workers=4)
 display(session)
 session.start()
 while session.state != "running":
@@ -57,9 +58,9 @@ while session.state != "running":
 class Cells:
     """A kernel that runs cells one after the other."""
 
-    def __init__(self, servers: str, process: str = "None", workers: int = 4) -> None:
+    def __init__(self, servers: str) -> None:
         self._manager, self._client = start_new_kernel()
-        self.run(_BEGIN.format(servers=servers, process=process, workers=workers))
+        self.run(_BEGIN.format(servers=servers, topic=_CASE.topic))
 
     def run(self, code: str) -> Any:
         """Run a cell; return what it printed as JSON."""
@@ -116,7 +117,7 @@ def rate(cells: Cells, pairs: int, seconds: float) -> str:
 
 def cell(cells: Cells, count: int) -> str:
     """Tell how long an empty cell takes while a session runs and its panel moves."""
-    cells.run(_WATCHED)
+    cells.run(_WATCHED.format(topic=_CASE.topic))
     took = []
     for _ in range(count):
         began = time.perf_counter()
@@ -135,9 +136,9 @@ def main() -> None:
     parser.add_argument("pairs", type=int, nargs="?", default=5)
     parser.add_argument("seconds", type=float, nargs="?", default=6.0)
     asked = parser.parse_args()
-    with kl.demo("apache") as lab:
-        servers = ",".join(cluster_of(lab.metadata).config.bootstrap_servers)
-        cells = Cells(servers)
+    with ApacheKafka() as broker:
+        Topics(broker.bootstrap_servers).fill(_CASE)
+        cells = Cells(broker.bootstrap_servers)
         try:
             if asked.what == "cell":
                 print(cell(cells, 200))

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from benchmarks.topics import Content
     from kafkalab.brokers import ApacheKafka
 
-_SMALL = 500
+_RECORDS = 1_000_000
 
 
 def cases(topics: Sequence[str], records: int | None) -> list[Case]:
     """Return the cases that are written as ``110-none``: the size of the values and the codec."""
     split = [topic.split("-") for topic in topics]
-    return [Case(int(size), codec, records or (1_000_000 if int(size) < _SMALL else 200_000)) for size, codec in split]
+    return [Case(int(size), codec, records or _RECORDS) for size, codec in split]
 
 
 def read(

@@ -46,14 +46,15 @@ def with_rates(measured: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The same with ``records_rate`` and ``bytes_rate`` (a second), ``cpu`` (seconds for a million records), and
-        ``ratio`` (of the record rates).
+        The same with ``records_rate`` and ``bytes_rate`` (a second), ``cpu`` and ``broker_cpu`` (seconds for a
+        million records), and ``ratio`` (of the record rates).
     """
     seconds = measured["seconds"]
     rows = measured.assign(
         records_rate=measured["records"] / seconds,
         bytes_rate=measured["value_bytes"] / seconds,
         cpu=measured["cpu_seconds"] / measured["records"] * 1e6,
+        broker_cpu=measured["broker_cpu_seconds"] / measured["records"] * 1e6,
     ).set_index([*CASE, "repeat"])
     first = rows.loc[rows["contender"] == measured["contender"].iloc[0], "records_rate"]
     return rows.assign(ratio=rows["records_rate"] / first.reindex(rows.index)).reset_index()
@@ -74,6 +75,7 @@ def table(rates: pd.DataFrame) -> str:
         "records/s",
         "MB/s",
         "CPU s per million",
+        "the broker's",
         "peak MB",
         "working MB",
         "start s",
@@ -95,6 +97,7 @@ def _cells(row: dict[Any, Any], ratio: str) -> Sequence[str]:
         f"{row['records_rate']:,.0f}",
         f"{row['bytes_rate'] / 1e6:,.0f}",
         f"{row['cpu']:.2f}",
+        f"{row['broker_cpu']:.2f}",
         _megabytes(row["peak_bytes"]),
         _megabytes(row["working_bytes"]),
         f"{row['start_seconds']:.1f}",

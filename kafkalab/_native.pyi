@@ -168,6 +168,9 @@ class Connection:
         At most two spare buffers are kept: drop a response when it has been read.
         """
 
+    def is_quiet(self) -> bool:
+        """Tell whether it is open, and nothing has come that nobody asked for."""
+
     def close(self) -> None:
         """Close it; a wait of another thread ends with `ConnectionError`."""
 

@@ -67,11 +67,11 @@ class Admin:
                     raise translate(error) from error.with_traceback(None)
             return self._made
 
-    def metadata(self) -> ClusterMetadata:
-        """Return brokers and topics, and remember the brokers."""
-        client = self.client
+    def metadata(self, topic: str | None = None) -> ClusterMetadata:
+        """Return brokers and topics, or one of these, and remember the brokers."""
+        client, names = self.client, () if topic is None else (topic,)
         try:
-            found = self.ask(lambda seconds: client.list_topics(timeout=seconds))
+            found = self.ask(lambda seconds: client.list_topics(*names, timeout=seconds))
         except KafkalabError:
             self.close()
             raise

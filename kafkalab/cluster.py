@@ -286,8 +286,9 @@ class Cluster:
         UnknownTopicError
             There is no such topic.
         """
-        found = self._admin.metadata()
-        if topic not in found.topics:
+        found = self._admin.metadata(topic)
+        error = found.topics[topic].error
+        if error is not None and error.code() in _UNKNOWN_TOPIC:
             raise self._unknown(topic)
         partitions = found.topics[topic].partitions.values()
         brokers = _addresses(found)

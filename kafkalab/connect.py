@@ -72,8 +72,11 @@ def connect(
     registry = Registry.of(loaded.options)
     cluster = Cluster(loaded, timeout=timeout)
     cluster.connect()
-    lab = Lab(cluster, _fetcher(engine, loaded, cluster), registry=registry)
+    fetcher = _fetcher(engine, loaded, cluster)
+    lab = Lab(cluster, fetcher, registry=registry)
     lab.on_close(cluster.close)
+    if isinstance(fetcher, ArrowFetcher):
+        lab.on_close(fetcher.close)
     return lab
 
 

@@ -20,6 +20,7 @@ import trustme
 
 from kafkalab import _native
 from kafkalab._native import Connection, FetchResponse, StopFlag, TlsOptions
+from tests.apache.truth import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -309,6 +310,27 @@ def test_close_ends_a_wait_of_another_thread() -> None:
         connection.close()
         thread.join(5)
     assert ended
+
+
+def test_a_connection_is_quiet_until_something_comes_or_it_is_closed() -> None:
+    go_on = threading.Event()
+
+    def serve(client: socket.socket) -> None:
+        go_on.wait(5)
+        client.sendall(framed(b"unasked"))
+
+    with served(serve) as port:
+        connection = Connection.open("127.0.0.1", port, connect_timeout=5)
+        assert connection.is_quiet()
+        go_on.set()
+        wait_until(lambda: not connection.is_quiet())
+        assert connection.receive(5) == b"unasked"
+        assert connection.is_quiet()
+        connection.close()
+        assert not connection.is_quiet()
+    with served(lambda client: client.shutdown(socket.SHUT_RDWR)) as port:
+        hung_up = Connection.open("127.0.0.1", port, connect_timeout=5)
+        wait_until(lambda: not hung_up.is_quiet())
 
 
 def test_an_interrupt_ends_a_wait_of_the_main_thread() -> None:

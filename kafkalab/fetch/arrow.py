@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from kafkalab import _native
 from kafkalab.errors import BrokerUnreachableError, KafkalabError, UnknownTopicError
 from kafkalab.fetch.base import Fetched
+from kafkalab.fetch.connections import Connections
 from kafkalab.fetch.conversation import MOVED, Conversation, Job, Lane
 from kafkalab.fetch.loss import deleted
 from kafkalab.fetch.probing import IN_FLIGHT, Walk, walks_over
 from kafkalab.fetch.readahead import ReadAhead
-from kafkalab.fetch.wire import BrokerConnection
 from kafkalab.model import FetchStats, StopReason
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kafkalab.cluster import Cluster
     from kafkalab.connection import ConnectionConfig
     from kafkalab.fetch.base import FetchControl, FetchOptions
+    from kafkalab.fetch.wire import BrokerConnection
     from kafkalab.model import OffsetRange
 
 _BACK_OFF_S = 0.1
@@ -55,6 +56,7 @@ class ArrowFetcher:
     ) -> None:
         self._config = config
         self._cluster = cluster
+        self._open = Connections(config)
         self._connections = connections
         self._response_bytes = response_bytes
         self._stats = FetchStats()
@@ -68,6 +70,10 @@ class ArrowFetcher:
         """What it has fetched; bytes are those on the wire."""
         return self._stats
 
+    def close(self) -> None:
+        """Close the connections that no fetch uses; the next one makes others."""
+        self._open.close()
+
     def refusal(self) -> str | None:
         """Return why this engine cannot read here though librdkafka may; None where a broker lets it in.
 
@@ -76,7 +82,7 @@ class ArrowFetcher:
         """
         for address in self._cluster.brokers().values():
             try:
-                BrokerConnection(self._config, *address, _native.StopFlag()).close()
+                self._open.give_back(address, self._open.take(address, _native.StopFlag()))
             except BrokerUnreachableError:
                 continue
             except KafkalabError as error:
@@ -182,12 +188,12 @@ class ArrowFetcher:
 
     @contextmanager
     def _connected(self, job: Job, address: tuple[str, int]) -> Iterator[BrokerConnection | None]:
-        """Open a connection; None where that failed in a way that another attempt may mend.
+        """Lend a connection; None where that failed in a way that another attempt may mend.
 
         Whatever breaks the connection later ends the block without an error too: who uses it sees what is left to do.
         """
         try:
-            connection = BrokerConnection(self._config, *address, job.control.stop.flag)
+            connection = self._open.take(address, job.control.stop.flag)
         except (BrokerUnreachableError, _native.StoppedError) as error:
             job.patience.failed(error)
             yield None
@@ -201,7 +207,7 @@ class ArrowFetcher:
         except OSError as error:
             job.patience.failed(error)
         finally:
-            connection.close()
+            self._open.give_back(address, connection)
 
     def _counted(self, response: _native.FetchResponse, steps: Iterator[Fetched]) -> Iterator[Fetched]:
         self._count(1, 0, response.wire_bytes)

@@ -83,7 +83,7 @@ class BrokerConnection:
     host, port
         Where the broker is.
     stop : StopFlag
-        Ends every wait.
+        Ends every wait; whoever uses the connection next puts in another.
 
     Raises
     ------
@@ -94,7 +94,8 @@ class BrokerConnection:
     def __init__(self, config: ConnectionConfig, host: str, port: int, stop: _native.StopFlag) -> None:
         self._config = config
         self._address = f"{host}:{port}"
-        self._stop = stop
+        self.stop = stop
+        self._unanswered = 0
         self._ids = itertools.count(1)
         self._client_id = str(config.get("client.id", "kafkalab")).encode()
         self._timeout_s = _seconds(config, "socket.timeout.ms", _TIMEOUT_S)
@@ -137,6 +138,11 @@ class BrokerConnection:
         self._native.close()
 
     @property
+    def is_reusable(self) -> bool:
+        """Whether it can go to somebody else: no answer is to come, the login holds, and the broker has not hung up."""
+        return not self._unanswered and not self.login_is_due and self._native.is_quiet()
+
+    @property
     def login_is_due(self) -> bool:
         """Whether the login is to be renewed before the next request."""
         return time.monotonic() > self._login_ends
@@ -154,15 +160,17 @@ class BrokerConnection:
 
     def _ask(self, key: int, version: int, body: bytes) -> bytes:
         correlation_id = self._send(key, version, body)
-        answer = self._native.receive(self._timeout_s, stop=self._stop)
+        answer = self._native.receive(self._timeout_s, stop=self.stop)
         if answer[:4] != struct.pack(">i", correlation_id):
             raise self._no_broker("another correlation id than the one sent")
+        self._unanswered -= 1
         return answer[4:]
 
     def _send(self, key: int, version: int, body: bytes) -> int:
         correlation_id = next(self._ids)
         header = struct.pack(">hhi", key, version, correlation_id) + string(self._client_id)
-        self._native.send(header + body, timeout=self._timeout_s, stop=self._stop)
+        self._unanswered += 1
+        self._native.send(header + body, timeout=self._timeout_s, stop=self.stop)
         return correlation_id
 
     # Login
@@ -249,11 +257,13 @@ class BrokerConnection:
         """
         version, timeout = self.fetch_version, self._timeout_s + _LONGEST_WAIT_S
         try:
-            return self._native.receive_fetch(timeout, version=version, correlation_id=correlation_id, stop=self._stop)
+            answer = self._native.receive_fetch(timeout, version=version, correlation_id=correlation_id, stop=self.stop)
         except _native.MalformedResponseError as error:
             raise CorruptDataError(f"{self._address}: {error}") from error
         except _native.TlsError as error:
             raise ConnectionResetError(f"{self._address}: {error}") from error
+        self._unanswered -= 1
+        return answer
 
 
 def parsed(

@@ -172,6 +172,13 @@ impl Connection {
         })?)
     }
 
+    /// Whether it is open, and nothing has come that nobody asked for.
+    fn is_quiet(&self) -> bool {
+        let nothing = self.socket.set_nonblocking(true).is_ok()
+            && matches!(self.socket.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        self.socket.set_nonblocking(false).is_ok() && nothing
+    }
+
     /// Not under the lock, so that it ends the wait of another thread.
     fn close(&self, py: Python<'_>) {
         _ = self.socket.shutdown(Shutdown::Both); // fails where the broker has closed it already

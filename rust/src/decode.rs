@@ -57,7 +57,6 @@ pub fn decode_json(
     closed: bool,
     skip: usize,
 ) -> PyResult<DecodedValues> {
-    let values = import_array(values)?;
     let schema = import_schema(schema)?;
     let options = json::Options {
         wanted,
@@ -65,13 +64,10 @@ pub fn decode_json(
         closed,
         skip,
     };
-    let values = binary(&*values)?;
-    py.detach(|| {
+    without_gil(py, values, |values| {
         let decoded = json::decode(values, &schema, &options)?;
-        let rows = values.len();
-        DecodedValues::try_from_json(decoded, rows)
+        DecodedValues::try_from_json(decoded, values.len())
     })
-    .map_err(|error: ArrowError| PyValueError::new_err(error.to_string()))
 }
 
 /// How a schema's values are read, and the columns that they make.
@@ -109,16 +105,13 @@ pub fn decode_avro(
     plan: &Bound<'_, AvroPlan>,
     front: &[u8],
 ) -> PyResult<DecodedValues> {
-    let values = import_array(values)?;
-    let values = binary(&*values)?;
     let plan = plan.get();
-    py.detach(|| {
+    without_gil(py, values, |values| {
         let mut column = Column::new(&plan.kind)
             .ok_or_else(|| ArrowError::SchemaError(format!("Avro has no {}", plan.kind)))?;
         let errors = avro::decode(values, front, &plan.plan, &mut column);
         DecodedValues::of_column(column, values.len(), errors)
     })
-    .map_err(|error: ArrowError| PyValueError::new_err(error.to_string()))
 }
 
 /// How messages are read, and the columns that they make.
@@ -148,10 +141,8 @@ pub fn decode_protobuf(
     plan: &Bound<'_, ProtobufPlan>,
     front: &[u8],
 ) -> PyResult<DecodedValues> {
-    let values = import_array(values)?;
-    let values = binary(&*values)?;
     let plan = plan.get();
-    py.detach(|| {
+    without_gil(py, values, |values| {
         let mut columns = Column::all(&plan.fields)
             .ok_or_else(|| ArrowError::SchemaError("Protobuf has no such types".to_owned()))?;
         let errors = protobuf::decode(values, front, &plan.message, &mut columns);
@@ -162,7 +153,6 @@ pub fn decode_protobuf(
             left_out: Vec::new(),
         })
     })
-    .map_err(|error: ArrowError| PyValueError::new_err(error.to_string()))
 }
 
 type Fronts<'py> = Vec<Bound<'py, PyBytes>>;
@@ -191,6 +181,17 @@ pub fn split_framing<'py>(
         left_out: Vec::new(),
     };
     Ok((fronts, rows))
+}
+
+fn without_gil(
+    py: Python<'_>,
+    values: &Bound<'_, PyAny>,
+    decode: impl FnOnce(&BinaryArray) -> Result<DecodedValues, ArrowError> + Send,
+) -> PyResult<DecodedValues> {
+    let values = import_array(values)?;
+    let values = binary(&*values)?;
+    py.detach(|| decode(values))
+        .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 fn binary(values: &dyn Array) -> PyResult<&BinaryArray> {
