@@ -115,7 +115,12 @@ class TestCommands:
         code, _, err = run(capsys, "export", TOPIC, str(tmp_path), "--value", "json", "--format", "csv")
         assert code == 1
         assert err.startswith(f"kafkalab: orders[0]: {tmp_path}/orders+0+0-3.csv already has offsets")
-        assert lines(capsys, "export", TOPIC, str(tmp_path), "--value", "json", "--format", "csv", "--resume") == []
+        code, out, err = run(capsys, "export", TOPIC, str(tmp_path), "--value", "json", "--format", "csv", "--resume")
+        assert (code, out, err) == (0, "", f"No file was written: {tmp_path} has all of it.\n")
+
+    def test_an_export_of_no_records_says_so(self, tmp_path: Path, capsys: Capture) -> None:
+        code, out, err = run(capsys, "export", TOPIC, str(tmp_path), "--start", "latest")
+        assert (code, out, err) == (0, "", "No file was written: there are no records in that range.\n")
 
     def test_an_empty_answer_is_no_error(self, capsys: Capture) -> None:
         assert run(capsys, "head", TOPIC, "-n", "0") == (0, "", "")

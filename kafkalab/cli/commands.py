@@ -99,6 +99,9 @@ def export(lab: kl.Lab, given: argparse.Namespace) -> None:
         **options,
     )
     show(rows_of(frame), as_lines=given.json)
+    if frame.empty:
+        why = f"{given.folder} has all of it" if given.resume else "there are no records in that range"
+        print(f"No file was written: {why}.", file=sys.stderr)
 
 
 def _reading(given: argparse.Namespace) -> dict[str, Any]:
