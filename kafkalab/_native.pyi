@@ -26,7 +26,8 @@ class CorruptBatchError(NativeError):
     topic : str
     partition : int
     base_offset : int
-        Where the batch begins. Everything before it has been given.
+        Where the batch begins. Everything before it has been given; of a batch that took several steps, also the
+        records before the fault.
     """
 
     topic: str

@@ -45,6 +45,8 @@ pub struct RawBatch<'a> {
 pub struct Progress {
     pub bytes: usize,
     records: usize,
+    /// The offset delta that the next record has at least: offsets rise.
+    lowest_delta: i64,
 }
 
 /// Read the header of the first batch.
@@ -152,7 +154,9 @@ impl RawBatch<'_> {
         columns.reserve(alike / record_size, alike);
         let done = self
             .append_records(payload, progress, range, columns, most)
-            .ok_or(Fault::Corrupt("a record contradicts its lengths"))?;
+            .ok_or(Fault::Corrupt(
+                "a record contradicts its lengths, or its offset the others",
+            ))?;
         columns.end_batch(if self.takes_log_append_time() { 2 } else { 1 });
         Ok(done)
     }
@@ -166,8 +170,9 @@ impl RawBatch<'_> {
         most: usize,
     ) -> Option<bool> {
         let appended_at = self.takes_log_append_time().then_some(self.max_timestamp);
-        let last_delta = self.next_offset - 1 - self.base_offset;
+        let greatest_delta = self.next_offset - 1 - self.base_offset;
         let size = payload.len();
+        let mut lowest_delta = progress.lowest_delta;
         let mut payload = Reader(&payload[progress.bytes..]);
         let enough = payload.0.len().saturating_sub(most);
         for records in progress.records..self.record_count {
@@ -175,15 +180,20 @@ impl RawBatch<'_> {
             let length = usize::try_from(payload.varint()?).ok()?;
             let mut record = Reader(payload.take(length)?);
             if payload.0.len() < enough && records > progress.records {
-                *progress = Progress { bytes, records };
+                *progress = Progress {
+                    bytes,
+                    records,
+                    lowest_delta,
+                };
                 return Some(false);
             }
             record.take(1)?; // attributes, unused
             let timestamp = self.base_timestamp.wrapping_add(record.varlong()?);
             let delta = i64::from(record.varint()?);
-            if !(0..=last_delta).contains(&delta) {
+            if !(lowest_delta..=greatest_delta).contains(&delta) {
                 return None;
             }
+            lowest_delta = delta + 1;
             let offset = self.base_offset + delta;
             if offset < range.start {
                 continue;

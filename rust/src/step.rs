@@ -147,7 +147,7 @@ impl Cursor {
         let done_with = if control {
             !options.read_committed
         } else {
-            hidden || self.is_before(raw_batch)
+            hidden || self.given == Progress::default() && self.is_before(raw_batch)
         };
         if done_with {
             return Ok(Some(0));

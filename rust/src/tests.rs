@@ -640,6 +640,25 @@ fn impossible_headers_are_corrupt() {
 }
 
 #[test]
+fn offsets_that_do_not_rise_are_corrupt_in_steps_of_any_size() {
+    for deltas in [[0, 0], [1, 0], [1, 1], [0, 2]] {
+        let mut batch = Batch::of(5, &["a", "b"]);
+        for (record, delta) in batch.records.iter_mut().zip(deltas) {
+            record.offset_delta = delta;
+        }
+        for max_step_bytes in [0, ALL.max_step_bytes] {
+            let options = Options {
+                max_step_bytes,
+                ..ALL
+            };
+            let cursor = Cursor::new(0, i64::MAX, &[]);
+            let (_, error) = read_on(&batch.encode(), cursor, options);
+            assert_eq!(error.unwrap().base_offset, 5, "{deltas:?}");
+        }
+    }
+}
+
+#[test]
 fn a_count_far_above_what_the_batch_can_hold_reserves_nothing() {
     let mut records = Batch::of(0, &["a"]).encode();
     records[57..61].copy_from_slice(&i32::MAX.to_be_bytes());
