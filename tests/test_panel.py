@@ -27,6 +27,7 @@ from kafkalab.widgets import words
 from kafkalab.widgets.knobs import _COLUMNS as DIALS
 from kafkalab.widgets.panel import Panel
 from kafkalab.widgets.pulse import Pulse
+from tests.test_widgets import check_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +68,10 @@ def fed(session: kl.TuningSession, seconds: float, rate: float = 1000.0, **count
 def everything_said(panel: Panel) -> str:
     texts = (panel.header, panel.message, panel.verdict, panel.history, panel.copied)
     return "".join(each.value for each in texts)
+
+
+def test_a_panel_is_made_of_plain_widgets(panel: Panel) -> None:
+    check_plain(panel.widget)
 
 
 class TestDials:

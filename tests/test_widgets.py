@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ipywidgets.embed import dependency_state
 
 import kafkalab as kl
 from kafkalab.widgets.rows import message_html, table_html
@@ -183,6 +184,18 @@ def parts(widget: Any, kind: type) -> Iterator[Any]:
         yield widget
     for child in getattr(widget, "children", ()):
         yield from parts(child, kind)
+
+
+def check_plain(widget: ipywidgets.Widget) -> None:
+    """Check that every part, layouts and styles too, is one that each front end for notebooks has."""
+    models = dependency_state(widget, drop_defaults=False).values()
+    assert {"LayoutModel", "HTMLStyleModel", "ButtonModel"} <= {model["model_name"] for model in models}
+    modules = {model["model_module"] for model in models} | {model["state"]["_view_module"] for model in models}
+    assert modules <= {"@jupyter-widgets/base", "@jupyter-widgets/controls"}
+
+
+def test_a_table_is_made_of_plain_widgets(table: TailTable) -> None:
+    check_plain(table)
 
 
 def press(table: TailTable, text: str) -> None:
