@@ -213,6 +213,17 @@ class TestAdvice:
                 measured(busy=1.2, partition_share={0: 0.9, 1: 0.04, 2: 0.03, 3: 0.03}, **SEPARATE),
             ),
             ("reader", "worker_kind thread -> process", measured(busy=0.1, application_share=0.2)),
+            ("reader", "worker_kind thread -> process", measured(busy=1.9, application_share=0.5)),
+            (
+                "reader",
+                "worker_kind thread -> process",
+                measured(busy=0.9, application_share=0.5, interpreter_share=0.6),
+            ),
+            (
+                "interpreter",
+                "worker_kind thread -> process",
+                measured(busy=1.9, application_share=0.5, interpreter_share=0.6),
+            ),
             ("reader", None, measured(busy=0.1, core_wait=1.5, cpu=0.2)),
             ("reader", None, measured({"partitions": 1}, busy=0.1, application_share=0.2)),
             ("application", "workers 2 -> 4", measured({"workers": 2}, busy=1.96, **SEPARATE)),

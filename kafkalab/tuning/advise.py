@@ -41,6 +41,7 @@ _FAR_MS = 5.0
 _TAKEN = 0.35
 _WAITING = 0.6
 _IDLE = 0.5
+_AT_LEISURE = 0.25
 _BUSY = 0.7
 _HOT = 0.5
 _MIB = 1 << 20
@@ -299,7 +300,9 @@ def _hot(m: Measurement) -> Advice | None:
 def _reader(m: Measurement) -> Advice | None:
     setup, waited = m.setup, m.average("broker_share") + m.average("application_share")
     usable = min(setup.workers, setup.partitions) if setup.ordering == "partition" else setup.workers
-    if waited > _WAITING or m.average("busy") > _IDLE * usable:
+    # Workers that keep the interpreter hold the reader up: it is slow of itself where they have next to nothing to do.
+    most = _AT_LEISURE if m.average("interpreter_share") >= _TAKEN else _IDLE
+    if waited > _WAITING or m.average("busy") > most * usable:
         return None
     return Advice(
         "reader",
