@@ -60,6 +60,21 @@ def test_the_fast_engine_logs_in(secured: ApacheKafka, log: Log, protocol: str, 
     check(secured.client_config(protocol, user="alice", mechanism=mechanism), log, "arrow")
 
 
+def test_a_login_serves_the_reads_that_follow(secured: ApacheKafka, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    logins: list[BrokerConnection] = []
+    login = BrokerConnection.login
+
+    def counting(connection: BrokerConnection) -> None:
+        logins.append(connection)
+        login(connection)
+
+    monkeypatch.setattr(BrokerConnection, "login", counting)
+    with kl.connect(config=secured.client_config("SASL_SSL", user="alice", mechanism="SCRAM-SHA-256")) as lab:
+        for _ in range(3):
+            assert len(lab.read(log.topic)) == 150
+    assert len(logins) == 2  # a connection for each partition, of which connect has made one
+
+
 def token_until(end: float) -> tuple[str, float]:
     """Make an unsecured token that began ten minutes before it ends, or before now."""
     parts = ({"alg": "none"}, {"sub": "alice", "iat": int(min(end, time.time())) - 600, "exp": end})
