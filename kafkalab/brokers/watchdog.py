@@ -18,6 +18,9 @@ SIGNALS = {b"t": signal.SIGTERM, b"k": signal.SIGKILL, b"p": signal.SIGSTOP, b"c
 
 def main(folder: str, command: list[str]) -> int:
     """Run the command until it ends, or the owner does."""
+    # An interrupt is the owner's to handle, also where each process below it is sent one, as VS Code does.
+    # The command inherits this.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - the owner's own command line
     # Without this, a signal meant to end everything here would leave the child behind.
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())

@@ -122,7 +122,3 @@ def main() -> None:
     late.start()
     child.run()
     out.close()
-
-
-if __name__ == "__main__":
-    main()

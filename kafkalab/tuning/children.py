@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 _SLICE_S = 0.2  # so that Ctrl-C comes through
 _END_S = 0.5  # it has nothing to lose
+# An interrupt is the notebook's to handle, which stops its children itself: neither that of a terminal, which goes to
+# a session, nor that of VS Code, which goes to each process below the kernel, ends one, or prints what it was about.
+_CHILD = """\
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from kafkalab.tuning.child import main
+main()"""
 
 
 class Children:
@@ -58,12 +65,12 @@ class Children:
 
     def _start(self, payload: bytes) -> None:
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109 - what "" stands for
-        process = subprocess.Popen(
-            [sys.executable, "-m", "kafkalab.tuning.child"],
+        process = subprocess.Popen(  # noqa: S603 - this Python, and a program written here
+            [sys.executable, "-c", _CHILD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": paths},
-            start_new_session=True,  # Ctrl-C is for the notebook, which stops its children itself
+            start_new_session=True,
         )
         number = len(self._processes)
         self._processes.append(process)

@@ -384,9 +384,13 @@ class TestItsOwnersEnd:
             assert processes_with(told["folder"]) == []
             assert not Path(told["folder"]).exists()
 
-    def test_ctrl_c_is_the_owners_to_handle(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("to", ["the group", "each process"])
+    def test_an_interrupt_is_the_owners_to_handle(self, tmp_path: Path, to: str) -> None:
         with owner(tmp_path / "owner.py") as (process, told):
-            os.killpg(process.pid, signal.SIGINT)
+            if to == "each process":  # as VS Code does
+                for below in processes_with(told["folder"]):
+                    os.kill(below, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
             assert process.stdout
             assert process.stdin
             assert json.loads(process.stdout.readline()) is True

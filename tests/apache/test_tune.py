@@ -1,5 +1,6 @@
 """A tuning session and a sweep on a real broker."""
 
+import os
 import signal
 import threading
 import time
@@ -31,6 +32,11 @@ def topic(kafka: ApacheKafka) -> str:
 
 def slow(lab: kl.Lab, topic: str, **how: Any) -> kl.TuningSession:
     return lab.tune(topic, FAST, process=kl.simulate(sleep_ms=2), **{"workers": 1, **how})
+
+
+def ignores_interrupts(pid: str) -> bool:
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigIgn"], 16) >> (signal.SIGINT - 1) & 1)
 
 
 class TestSession:
@@ -136,6 +142,18 @@ class TestSession:
             session.run(SECONDS)
         assert time.monotonic() - seen[0] < 1.5
         assert children() == []
+
+    def test_an_interrupt_is_the_notebooks_to_handle(self, lab: kl.Lab, topic: str) -> None:
+        with slow(lab, topic) as session:
+            wait_until(lambda: len(children()) == 1 and ignores_interrupts(children()[0]))
+            (child,) = children()
+            assert session.state == "connecting"
+            os.kill(int(child), signal.SIGINT)  # VS Code sends it to each process below the kernel
+            wait_until(lambda: session.state == "running")
+            os.kill(int(child), signal.SIGINT)
+            seen = len(session.series)
+            wait_until(lambda: len(session.series) > seen)
+            assert children() == [child]
 
     def test_a_handler_that_fails(self, lab: kl.Lab, topic: str) -> None:
         session = lab.tune(topic, process=lambda record: record.nothing)
