@@ -20,6 +20,7 @@ from kafkalab.errors import (
     DataLossError,
     DataLossWarning,
     DecodeError,
+    KafkalabError,
     ReadTimeoutError,
     UnknownTopicError,
 )
@@ -305,11 +306,21 @@ class _Run:
                     break
                 fetched = ahead.get(_LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic()))
                 if fetched is None and ahead.ended:
+                    self._check_stopped()
                     break
                 if fetched is not None and fetched.offset_range in self.tally.open:
                     yield self._take(fetched, advance)
         finally:
             ahead.close()
+
+    def _check_stopped(self) -> None:
+        """Let no range be left half read where nobody asked for that, whatever an engine does."""
+        if not self.control.stop.is_set():
+            part = next(self.tally.parts[each] for each in self.scan.plan.ranges if each in self.tally.open)
+            message = (
+                f"the {self.scan.fetcher.name} engine ended before the range did, without an error; please report it"
+            )
+            raise KafkalabError(message, topic=part.topic, partition=part.partition, offset=part.next_offset)
 
     def _take(self, fetched: Fetched, advance: Any) -> tuple[PartitionReceipt, pa.RecordBatch]:
         if fetched.lost is not None:

@@ -546,6 +546,18 @@ def test_an_engine_that_fails_raises_where_it_is_read_and_what_was_read_is_kept(
     assert (part.next_offset, part.rows, part.stop) == (3, 3, StopReason.ERROR)
 
 
+def test_an_engine_that_ends_too_early_is_an_error() -> None:
+    class Short(Endless):
+        def fetch(self, ranges: Sequence[OffsetRange], *how: Any) -> Generator[Fetched]:
+            yield from itertools.islice(super().fetch(ranges, *how), 3)
+
+    scan = scan_of(Short(1), 5)
+    with pytest.raises(kl.KafkalabError, match=r"orders\[0\]@3: the endless engine ended before the range did"):
+        list(scan)
+    assert scan.receipt is not None
+    assert (scan.receipt.rows, scan.receipt.stop_reasons) == (3, ("error",))
+
+
 def test_a_row_that_cannot_be_decoded_keeps_what_came_before() -> None:
     lab = lab_of(b'{"n": 1}', b"{", b'{"n": 2}')
     with pytest.raises(DecodeError, match=r"orders\[0\]@1"):

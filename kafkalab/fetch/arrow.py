@@ -229,8 +229,7 @@ def _merged(drives: list[Generator[Fetched]], job: Job) -> Iterator[Fetched]:
     ahead = ReadAhead(drives, job.control, job.response_bytes)  # no more: whoever reads this reads ahead
     ahead.start()
     try:
-        while not ahead.ended:
-            fetched = ahead.get(_LOOK_S)
+        while (fetched := ahead.get(_LOOK_S)) is not None or not ahead.ended:
             if fetched is not None:
                 yield fetched
     except BaseException:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from contextlib import closing
-from typing import TYPE_CHECKING
+from contextlib import closing, suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from kafkalab.fetch.base import FetchControl, Fetched
+
+    # A step and its size, or the end of a source and what ended it.
+    _Item: TypeAlias = tuple[Fetched, int] | BaseException | None
 
 _LOOK_S = 0.1
 
@@ -31,11 +34,14 @@ class ReadAhead:
     def __init__(self, sources: Sequence[Generator[Fetched]], control: FetchControl, most_bytes: int) -> None:
         self._control = control
         self._most_bytes = most_bytes
-        self._waiting: deque[tuple[Fetched, int]] = deque()
-        self._bytes = 0
+        # Ctrl-C comes through in the reader, between any two lines of Python, those of `threading.Condition` too, which
+        # then keeps its lock for good. So what it shares with the threads are queues, which are not made of Python.
+        self._ready: SimpleQueue[_Item] = SimpleQueue()
+        self._taken: SimpleQueue[int] = SimpleQueue()
+        self._bytes = 0  # of what is ready, and of what is taken and not yet counted; for one thread at a time
+        self._counting = threading.Lock()
         self._error: BaseException | None = None
         self._running = len(sources)
-        self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=self._run, args=(source,), name="kafkalab-fetch", daemon=True) for source in sources
         ]
@@ -54,21 +60,17 @@ class ReadAhead:
                         break
         except BaseException as caught:  # noqa: BLE001 - the reader raises it
             error = caught
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._error = self._error or error
-                self._changed.notify_all()
+        self._ready.put(error)
 
     def _put(self, fetched: Fetched) -> bool:
-        size = fetched.arrow_batch.nbytes
-        with self._changed:
-            while self._bytes and self._bytes + size > self._most_bytes and not self._control.stop.is_set():
-                self._changed.wait(_LOOK_S)
-            self._waiting.append((fetched, size))
+        size, stop = fetched.arrow_batch.nbytes, self._control.stop
+        with self._counting:
+            while self._bytes and self._bytes + size > self._most_bytes and not stop.is_set():
+                with suppress(Empty):
+                    self._bytes -= self._taken.get(timeout=_LOOK_S)
             self._bytes += size
-            self._changed.notify_all()
-        return not self._control.stop.is_set()
+        self._ready.put((fetched, size))
+        return not stop.is_set()
 
     def get(self, seconds: float) -> Fetched | None:
         """Return what is next, or None after waiting that long, or where all sources have ended.
@@ -78,28 +80,30 @@ class ReadAhead:
         BaseException
             What ended a source, once all that came before it has been read.
         """
-        with self._changed:
-            if not self._waiting and not self.ended:
-                self._changed.wait(seconds)
-            if self._waiting:
-                fetched, size = self._waiting.popleft()
-                self._bytes -= size
-                self._changed.notify_all()
+        while True:
+            try:
+                item = self._ready.get(block=not self.ended, timeout=max(0.0, seconds))
+            except Empty:
+                if self._error is not None:
+                    raise self._error from None
+                return None
+            if isinstance(item, tuple):
+                fetched, size = item
+                if size:
+                    self._taken.put(size)
                 return fetched
-            if self._error is not None:
-                raise self._error
-            return None
+            self._running -= 1
+            self._error = self._error or item
 
     @property
     def ended(self) -> bool:
         """Whether nothing more can come."""
-        return not self._waiting and (not self._running or self._error is not None)
+        return self._ready.empty() and (not self._running or self._error is not None)
 
     def close(self) -> None:
         """Stop the threads and wait until they have ended."""
         self._control.stop.set()
-        with self._changed:
-            self._changed.notify_all()
+        self._taken.put(0)  # for one that waits
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
