@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -82,7 +84,7 @@ class Tail:
         self._listeners: dict[object, Callable[[], object]] = {}
         self._error: BaseException | None = None
         self._done = False
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
         self._stop = Stop()
         self._thread = threading.Thread(target=self._follow, name="kafkalab-tail", daemon=True)
         self._thread.start()
@@ -96,20 +98,17 @@ class Tail:
             self._error = error
         finally:
             steps.close()
-            with self._changed:
-                self._done = True
-                self._changed.notify_all()
+            self._done = True
             self._tell()
 
     def _add(self, part: PartitionReceipt, rows: pa.RecordBatch) -> None:
-        with self._changed:
+        with self._lock:
             self._parts[part.partition] = part
             if not rows.num_rows:
                 return
             self._now.add(rows)
             self._arrivals.append((time.monotonic(), rows.num_rows))
             self._forget_arrivals()
-            self._changed.notify_all()
         self._tell()
 
     def subscribe(self, listener: Callable[[], object]) -> Callable[[], None]:
@@ -152,7 +151,7 @@ class Tail:
     @property
     def rate(self) -> float:
         """Rows a second over the last five seconds."""
-        with self._changed:
+        with self._lock:
             self._forget_arrivals()
             return sum(count for _, count in self._arrivals) / _RATE_OVER_S
 
@@ -195,13 +194,13 @@ class Tail:
 
     def pause(self) -> None:
         """Let what is shown stay as it is; what arrives meanwhile is counted, and its newest rows are kept as well."""
-        with self._changed:
+        with self._lock:
             self._shown = self._now.copy()
         self._tell()
 
     def resume(self) -> None:
         """Show the newest rows again."""
-        with self._changed:
+        with self._lock:
             self._shown = self._now
         self._tell()
 
@@ -222,7 +221,7 @@ class Tail:
         """
         expression = parse(where) if isinstance(where, str) else where
         chosen = None if expression is None else Filter.of(expression, {})
-        with self._changed:
+        with self._lock:
             for view in dict.fromkeys((self._now, self._shown)):
                 view.choose(chosen)
         self._tell()
@@ -243,7 +242,7 @@ class Tail:
 
     def snapshot(self, count: int | None = None) -> tuple[pa.Table, Receipt]:
         """Return the rows that are shown, or the newest of them, as Arrow has them, oldest first, and their receipt."""
-        with self._changed:
+        with self._lock:
             steps = self._shown.shown.last(count) or [RowShaper(self._scan.row_options).empty()]
             seen = Receipt(
                 tuple(self._parts.values()), self._scan.fetch_options.isolation_level, self._scan.fetcher.name
@@ -257,18 +256,28 @@ class Tail:
 
     def wait_for(self, rows: int, timeout: float) -> bool:
         """Wait until that many rows have been seen; return whether they have."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.seen >= rows or self._done, timeout)
-            return self.seen >= rows
+        self._wait(lambda: self.seen >= rows, timeout)
+        return self.seen >= rows
 
     def run(self, seconds: float) -> pd.DataFrame:
         """Follow for that long in this cell, stop, and return the frame; Ctrl-C ends it early."""
         try:
-            with self._changed:
-                self._changed.wait_for(lambda: self._done, seconds)
+            self._wait(lambda: False, seconds)
         finally:
             self.stop()
         return self.df
+
+    def _wait(self, is_so: Callable[[], bool], seconds: float) -> None:
+        """Wait until something is so, where Ctrl-C comes through: without a lock that it could leave locked."""
+        told: SimpleQueue[None] = SimpleQueue()
+        leave = self.subscribe(lambda: told.put(None))
+        end = time.monotonic() + seconds
+        try:
+            while self.running and not is_so() and (left := end - time.monotonic()) > 0:
+                with suppress(Empty):
+                    told.get(timeout=left)
+        finally:
+            leave()
 
     def stop(self) -> None:
         """Stop following; the rows stay."""
@@ -290,7 +299,7 @@ class Tail:
     @property
     def status(self) -> str:
         """What goes on, in a line."""
-        with self._changed:
+        with self._lock:
             view, behind = self._shown, self.behind
             shown, seen, dropped, hidden = view.shown.rows, view.seen, view.shown.dropped, view.hidden
         parts = [f"{self.rate:,.0f} records/s", f"lag {self.lag:,}"] if self.running else []

@@ -1,3 +1,4 @@
+import importlib
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ import pytest
 import kafkalab as kl
 from kafkalab.errors import ArgumentError, KafkalabError
 from kafkalab.fetch.memory import MemoryCluster
+from tests.interrupts import SECONDS, ends, interrupted
 from tests.oracle import TOPIC
 
 
@@ -157,11 +159,11 @@ def test_what_ends_a_tail_is_raised_to_whoever_looks_and_nobody_waits(cluster: M
 
 
 def test_an_interrupt_ends_a_run(cluster: MemoryCluster) -> None:
-    interrupted = threading.Event()
+    sent = threading.Event()
 
     def interrupt(*_: object) -> None:
-        if not interrupted.is_set():
-            interrupted.set()
+        if not sent.is_set():
+            sent.set()
             os.kill(os.getpid(), signal.SIGINT)
 
     fill(cluster, 1)
@@ -171,6 +173,20 @@ def test_an_interrupt_ends_a_run(cluster: MemoryCluster) -> None:
         tail.run(60)
     tail.stop()
     assert not tail.running
+
+
+def test_it_stops_wherever_a_wait_was_interrupted(cluster: MemoryCluster) -> None:
+    at, more = 0, True
+    while more:
+        at += 1
+        fill(cluster, 1)
+        tail = tail_of(cluster, start="earliest")
+        assert tail.wait_for(1, SECONDS)
+        more = interrupted(at, tail.wait_for, 1_000_000, 0.01)
+        fill(cluster, 1)
+        assert ends(tail.stop)
+        assert not tail.running
+    assert at > 20
 
 
 def test_an_open_transaction_is_waited_for(cluster: MemoryCluster) -> None:
@@ -323,6 +339,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     shell = Kernel()
+    importlib.import_module("ipywidgets")  # which needs the real one
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     return shell
 

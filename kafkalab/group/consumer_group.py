@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections import deque
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import pandas as pd
@@ -36,6 +37,7 @@ OnError: TypeAlias = "Literal['raise', 'skip'] | Callable[[HandlerError], object
 
 _MOST_ERRORS = 1_000
 _NOTICE_S = 0.5
+_LOOK_S = 0.1  # for errors, which nobody is woken for
 
 
 class ConsumerGroup:
@@ -123,7 +125,7 @@ class ConsumerGroup:
         stay = self._last()
         end = None if seconds is None else time.monotonic() + seconds
         try:
-            while not stay.stop.wait(_NOTICE_S if end is None else min(max(end - time.monotonic(), 0), _NOTICE_S)):
+            while not stay.is_over(_NOTICE_S if end is None else min(max(end - time.monotonic(), 0), _NOTICE_S)):
                 if end is not None and time.monotonic() >= end:
                     break
         finally:
@@ -258,7 +260,8 @@ class _Stay:
     def __init__(self, group: ConsumerGroup) -> None:
         self._on_error = group._on_error  # noqa: SLF001 - the two are one
         self._errors: deque[KafkalabError] = deque(maxlen=_MOST_ERRORS)
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._over: SimpleQueue[None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._skipped = 0
         self._meter = Meter()
@@ -284,6 +287,15 @@ class _Stay:
     def running(self) -> bool:
         return self._thread.is_alive()
 
+    def is_over(self, seconds: float) -> bool:
+        """Wait for its end, where Ctrl-C comes through: without a lock that it could leave locked."""
+        try:
+            self._over.get(timeout=seconds)
+        except Empty:
+            return False
+        self._over.put(None)  # for whoever else waits
+        return True
+
     def end(self) -> None:
         """Have it end, and wait for that, but not in a thread that it waits for."""
         self.stop.set()
@@ -298,15 +310,15 @@ class _Stay:
 
     def problems(self) -> Iterator[KafkalabError]:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._errors or not self.running, _NOTICE_S)
-                if self._errors:
-                    found = self._errors.popleft()
-                elif self.running:
-                    continue
-                else:
-                    return
-            yield found
+            over = self.is_over(0 if self._errors else _LOOK_S)
+            while (error := self._next_error()) is not None:
+                yield error
+            if over:
+                return
+
+    def _next_error(self) -> KafkalabError | None:
+        with self._lock:
+            return self._errors.popleft() if self._errors else None
 
     def stats(self) -> GroupStats:
         state = "failed" if self._failure else "running" if self.running else "stopped"
@@ -328,8 +340,7 @@ class _Stay:
             self._fail(error)
         finally:
             self.stop.set()
-            with self._changed:
-                self._changed.notify_all()
+            self._over.put(None)
 
     def _failed(self, record: Record, error: BaseException) -> bool:
         """Judge a record that its handler has failed at; return whether to go on."""
@@ -347,19 +358,17 @@ class _Stay:
             except Exception as verdict:  # noqa: BLE001 - the user's code may raise anything
                 self._fail(verdict)
                 return False
-        with self._changed:
+        with self._lock:
             self._skipped += 1
         return True
 
     def _tell(self, error: Exception) -> None:
-        with self._changed:
-            if isinstance(error, KafkalabError):
-                self._errors.append(error)
-            self._changed.notify_all()
+        if isinstance(error, KafkalabError):
+            self._errors.append(error)
         logging.getLogger("kafkalab.group").warning("%s", error)
 
     def _fail(self, error: BaseException) -> None:
-        with self._changed:
+        with self._lock:
             self._failure = self._failure or error
         self.stop.set()
 

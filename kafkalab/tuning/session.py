@@ -7,7 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import pandas as pd
@@ -91,7 +93,7 @@ class TuningSession:
         self._wanted_at = 0.0
         self._warm_up = warm_up
         self._deadline = deadline
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._state: State = "idle"
@@ -116,7 +118,7 @@ class TuningSession:
 
     def start(self) -> None:
         """Begin, in the background, or as soon as it has stopped; does nothing while it runs."""
-        with self._changed:
+        with self._lock:
             if not self._working:
                 self._work_from(self._news())
             elif self._stop.is_set():
@@ -138,7 +140,7 @@ class TuningSession:
 
     def stop(self, *, wait: bool = True) -> None:
         """End the consumer and its process, and by default wait for that."""
-        with self._changed:
+        with self._lock:
             thread, self._again = self._thread, False
             if self._working:
                 self._turn_to("stopping")
@@ -166,13 +168,16 @@ class TuningSession:
         return self.history
 
     def _wait(self, is_over: Callable[[], bool]) -> None:
-        """Wait in this cell, and stop; Ctrl-C comes through."""
+        """Wait in this cell, and stop; Ctrl-C comes through, and there is no lock that it could leave locked."""
+        told: SimpleQueue[None] = SimpleQueue()
+        leave = self.subscribe(lambda: told.put(None))
         self.blocking = True
         try:
-            with self._changed:
-                while self.running and not is_over():
-                    self._changed.wait(_SLICE_S)
+            while self.running and not is_over():
+                with suppress(Empty):
+                    told.get(timeout=_SLICE_S)
         finally:
+            leave()
             self.blocking = False
             self.stop()
         if self.error is not None:
@@ -186,23 +191,23 @@ class TuningSession:
         ConfigError, ArgumentError
             A setting cannot be, or contradicts another; nothing is changed.
         """
-        with self._changed:
+        with self._lock:
             self._want(_with(self._wanted or self._bench, changes))
 
     def use(self, settings: ConsumerSettings) -> None:
         """Take other settings as a whole, such as a preset."""
-        with self._changed:
+        with self._lock:
             self._want(_with(self._wanted or self._bench, settings))
 
     def reset(self) -> None:
         """Take the settings that it had in the beginning."""
-        with self._changed:
+        with self._lock:
             bench = self._wanted or self._bench
             self._want(replace(bench, setup=replace(self._first.setup, replay=bench.setup.replay)))
 
     def replay(self) -> None:
         """Read the topic over and over from its first record, whatever it was begun with."""
-        with self._changed:
+        with self._lock:
             bench = self._wanted or self._bench
             self._want(replace(bench, setup=replace(bench.setup, replay=True), starts=None))
 
@@ -252,7 +257,7 @@ class TuningSession:
         """
         check_seconds(seconds=seconds)
         check_pairs(pairs)
-        with self._changed:
+        with self._lock:
             bench = self._wanted or self._bench
             self._asked = _Asked(_with(bench, a), _with(bench, b), seconds, pairs)
             self.comparison = None
@@ -294,7 +299,7 @@ class TuningSession:
     @property
     def previous(self) -> Setup | None:
         """What was set before the last change; None where nothing was changed."""
-        with self._changed:
+        with self._lock:
             setups = [self._first.setup, *(phase.setup for phase in self._phases)]
         now = self.setup
         return next((each for each in reversed(setups) if replace(each, replay=now.replay) != now), None)
@@ -313,7 +318,7 @@ class TuningSession:
         ArgumentError
             It was never started.
         """
-        with self._changed:
+        with self._lock:
             if not self._phases:
                 raise ArgumentError("nothing was measured: call start() or run(seconds)")
             return self._phases[-1].measurement()
@@ -321,7 +326,7 @@ class TuningSession:
     @property
     def advice(self) -> Advice | None:
         """What holds the consumer back, or None as long as that is not known."""
-        with self._changed:
+        with self._lock:
             found = self._phases[-1].measurement() if self._phases else None
         return found.advice if found is not None and is_sure(found) else None
 
@@ -339,13 +344,13 @@ class TuningSession:
         return history(self._rows())
 
     def _rows(self) -> list[tuple[Any, ...]]:
-        with self._changed:
+        with self._lock:
             return [phase.row() for phase in self._phases]
 
     @property
     def series(self) -> pd.DataFrame:
         """The samples of the last hour, for a plot, by seconds since the first start; the last one is the newest."""
-        with self._changed:
+        with self._lock:
             samples, setup = list(self._samples), self.setup
         names = ("at", "records_rate", "bytes_rate", "queued", "queued_bytes", "waiting", "lag", "broker_share")
         frame = pd.DataFrame([[getattr(each, name) for name in names] for each in samples], columns=list(names))
@@ -364,7 +369,7 @@ class TuningSession:
             ``at`` (as in `series`), ``label`` (the number in `history`, or the letter of a comparison's turn),
             ``change``, ``restarted``.
         """
-        with self._changed:
+        with self._lock:
             zero, marks = self._zero or 0.0, list(self._marks)
         rows = [(mark.at - zero, mark.label, mark.change, mark.restarted) for mark in marks]
         return pd.DataFrame(rows, columns=["at", "label", "change", "restarted"])
@@ -376,7 +381,7 @@ class TuningSession:
 
     def recent(self, seconds: float = _LIVE_S) -> Recent:
         """Return what a plot shows of the last seconds."""
-        with self._changed:
+        with self._lock:
             zero = self._zero or 0.0
             last = self._samples[-1].at if self._samples else 0.0
             now = max(last, time.monotonic() - zero) if self.running and self._zero else last
@@ -394,7 +399,7 @@ class TuningSession:
 
     def __repr__(self) -> str:
         setup, rate = self.setup, ""
-        with self._changed:
+        with self._lock:
             found = self._phases[-1].measurement() if self._phases else None
         if found is not None and is_sure(found):
             rate = f" · {found.records_rate} records/s"
@@ -418,7 +423,7 @@ class TuningSession:
                     change = self._run_once(change)
         except Exception as error:  # noqa: BLE001 - whoever looks at the session gets it
             self.error = error
-        with self._changed:
+        with self._lock:
             if self._phases:
                 self._phases[-1].close()
             self._last, self._asked, self.progress, self._settles_in = None, None, "", 0.0
@@ -462,7 +467,7 @@ class TuningSession:
             self._turn_to("comparing")
 
         def note(counts: Counts) -> None:
-            with self._changed:
+            with self._lock:
                 self._sample(counts)
                 self._turn_to("stopping" if self._stop.is_set() else "comparing")
 
@@ -476,20 +481,20 @@ class TuningSession:
             note=note,
             stopped=lambda: self._stop.is_set() or self._asked is not asked,
         )
-        with self._changed:
+        with self._lock:
             self._asked, self.progress = None if self._asked is asked else self._asked, ""
             self._bench, self._wanted = self._wanted or self._bench, None
 
     def _due(self) -> Bench | None:
         """Take what is wanted, once it has been so for a moment."""
-        with self._changed:
+        with self._lock:
             if self._wanted is None or time.monotonic() < self._wanted_at + _TOGETHER_S:
                 return None
             wanted, self._wanted = self._wanted, None
             return wanted if wanted.setup != self._bench.setup else None
 
     def _begin(self, change: str, *, restarted: bool) -> None:
-        with self._changed:
+        with self._lock:
             self._end_phase()
             now = time.monotonic()
             self._phases.append(Phase(self._bench.setup, change, now, restarted))
@@ -497,16 +502,16 @@ class TuningSession:
             self._mark(Mark(now, str(self._begun), change, restarted))
 
     def _end_phase(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._phases:
                 self._phases[-1].close()
 
     def _mark(self, mark: Mark) -> None:
-        with self._changed:
+        with self._lock:
             self._marks.append(mark)
 
     def _note(self, counts: Counts) -> None:
-        with self._changed:
+        with self._lock:
             if counts.first_at is None:
                 empty = counts.partitions and not any(part.lag for part in counts.partitions.values())
                 self._turn_to("stopping" if self._stop.is_set() else "caught up" if empty else "connecting")
@@ -539,12 +544,11 @@ class TuningSession:
         return "caught up" if found.lag <= found.records_rate * _CAUGHT_UP_S else "running"
 
     def _turn_to(self, state: State) -> None:
-        with self._changed:
+        with self._lock:
             self._state = state
             self._tell()
 
     def _tell(self) -> None:
-        self._changed.notify_all()
         for watcher in list(self._watchers):
             watcher()
 
