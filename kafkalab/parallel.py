@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from kafkalab.combine import combine
@@ -139,14 +140,17 @@ class _Run:
         submit = self._submitter(workers.executor, stop)
         left = enumerate(parts)
         out: dict[Future[Any], int] = {}
+        # Ctrl-C comes through where this waits; `concurrent.futures.wait` could keep a lock then that a worker needs.
+        done: SimpleQueue[Future[Any]] = SimpleQueue()
         try:
             while True:
                 for number, part in itertools.islice(left, self._room(workers.depth, len(out))):
                     self.parts[number] = part
-                    self._submit(submit, number, out)
+                    self._submit(submit, number, out, done)
                 if not out:
                     return
-                for future in wait(out, return_when=FIRST_COMPLETED).done:
+                future = done.get()
+                if future in out:  # and not taken back
                     number = out.pop(future)
                     self._take(number, future)
                     advance(self.parts[number].span)
@@ -163,11 +167,19 @@ class _Run:
             return lambda part: executor.submit(self.task, part, stop)
         return lambda part: executor.submit(elsewhere, sealed, part)
 
-    def _submit(self, submit: Callable[[OffsetRange], Future[Any]], number: int, out: dict[Future[Any], int]) -> None:
+    def _submit(
+        self,
+        submit: Callable[[OffsetRange], Future[Any]],
+        number: int,
+        out: dict[Future[Any], int],
+        done: SimpleQueue[Future[Any]],
+    ) -> None:
         if self.broken:
             return
         try:
-            out[submit(self.parts[number])] = number
+            future = submit(self.parts[number])
+            out[future] = number
+            future.add_done_callback(done.put)
         except BrokenExecutor as error:
             self._fail(number, Outcome(error=error, doing="the executor"))
 

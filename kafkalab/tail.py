@@ -87,7 +87,11 @@ class Tail:
         self._lock = threading.RLock()
         self._stop = Stop()
         self._thread = threading.Thread(target=self._follow, name="kafkalab-tail", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # Ctrl-C, while it waits for the thread to run
+            self._stop.set()
+            raise
 
     def _follow(self) -> None:
         steps = self._scan.steps(self._stop, self._ends)

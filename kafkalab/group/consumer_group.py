@@ -279,9 +279,12 @@ class _Stay:
             tell=self._tell,
             **group._timing,  # noqa: SLF001 - as above
         )
-        self.pool.start()
         self._thread = threading.Thread(target=self._run, name="kafkalab-group", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # Ctrl-C, while it waits for the thread to run
+            self.stop.set()
+            raise
 
     @property
     def running(self) -> bool:
@@ -335,6 +338,7 @@ class _Stay:
 
     def _run(self) -> None:
         try:
+            self.pool.start()
             self._member.run()
         except BaseException as error:  # noqa: BLE001 - whoever looks at the group gets it
             self._fail(error)

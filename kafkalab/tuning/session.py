@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 import time
@@ -162,17 +163,17 @@ class TuningSession:
             What ended it, should it have failed.
         """
         check_seconds(seconds=seconds)
-        self.start()
         end = time.monotonic() + seconds
-        self._wait(lambda: time.monotonic() > end)
+        self._run_here(self.start, lambda: time.monotonic() > end)
         return self.history
 
-    def _wait(self, is_over: Callable[[], bool]) -> None:
-        """Wait in this cell, and stop; Ctrl-C comes through, and there is no lock that it could leave locked."""
+    def _run_here(self, start: Callable[[], object], is_over: Callable[[], bool]) -> None:
+        """Begin, wait in this cell, and stop; Ctrl-C comes through, and there is no lock that it could leave locked."""
         told: SimpleQueue[None] = SimpleQueue()
         leave = self.subscribe(lambda: told.put(None))
         self.blocking = True
         try:
+            start()
             while self.running and not is_over():
                 with suppress(Empty):
                     told.get(timeout=_SLICE_S)
@@ -244,8 +245,8 @@ class TuningSession:
             What ended it.
         """
         self.stop()
-        self.start_comparison(a, b, seconds=seconds, pairs=pairs)
-        self._wait(lambda: False)
+        begin = functools.partial(self.start_comparison, a, b, seconds=seconds, pairs=pairs)
+        self._run_here(begin, lambda: False)
         if self.comparison is None:
             raise ArgumentError("the comparison was stopped before it came to a result")
         return self.comparison
