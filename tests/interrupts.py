@@ -1,5 +1,6 @@
 """Ctrl-C at each place where it can come."""
 
+import dis
 import sys
 import threading
 from collections.abc import Callable
@@ -7,6 +8,9 @@ from types import FrameType
 from typing import Any
 
 SECONDS = 10.0
+# Where CPython looks for signals: as a function begins, as a loop goes on, and when a call of a built-in has returned.
+_BEFORE = {dis.opmap[name] for name in ("RESUME", "JUMP_BACKWARD") if name in dis.opmap}
+_BEHIND = {dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX") if name in dis.opmap}
 
 
 def ends(call: Callable[[], object]) -> bool:
@@ -18,24 +22,27 @@ def ends(call: Callable[[], object]) -> bool:
 
 
 def interrupted(at: int, call: Callable[..., object], *arguments: object) -> bool:
-    """Make a call with Ctrl-C before its instruction of that number; tell whether it has so many."""
-    count = 0
+    """Make a call with Ctrl-C at its place of that number; tell whether it has so many."""
+    count, before = 0, dict[FrameType, int]()
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal count
         frame.f_trace_opcodes = True
         if event == "opcode":
-            count += 1
-            if count == at:
-                raise KeyboardInterrupt
+            code = frame.f_code.co_code[frame.f_lasti]
+            if code in _BEFORE or before.get(frame) in _BEHIND:
+                count += 1
+                if count == at:
+                    raise KeyboardInterrupt
+            before[frame] = code
         return trace
 
-    before = sys.gettrace()
+    tracer = sys.gettrace()
     sys.settrace(trace)
     try:
         call(*arguments)
     except KeyboardInterrupt:
         return True
     finally:
-        sys.settrace(before)
+        sys.settrace(tracer)
     return False

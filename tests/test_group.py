@@ -1,5 +1,6 @@
 """The pure parts of consumer groups, against models that are too simple to be wrong."""
 
+import itertools
 import pickle
 from collections import defaultdict
 from typing import Any
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 import kafkalab as kl
 from kafkalab.group.dispatch import Dispatcher, Ordering, Run
 from kafkalab.group.handler import Hooks
+from kafkalab.group.pool import Pool
 from kafkalab.group.settings import Membership, checked
 from kafkalab.group.stats import GroupStats
 from kafkalab.group.tracker import Tracker
 from kafkalab.model import TopicPartition
+from tests.interrupts import ends, interrupted
 
 CONFIG = kl.ConnectionConfig({"bootstrap.servers": "localhost:9092"})
 
@@ -195,6 +198,22 @@ class TestDispatcher:
         dispatcher.add([message(n) for n in range(5)])
         assert (part.waiting, part.tracker.next_offset) == (20, 5)
         assert dispatcher.add([message(0, partition=7)]) == 0
+
+
+class TestPool:
+    def test_nobody_waits_for_a_reader_that_was_interrupted(self) -> None:
+        at, more = 0, True
+        while more:
+            at += 1
+            pool = Pool("partition", 1, Hooks.of(None), lambda *_: True)
+            pool.assign([TopicPartition("orders", 0)])
+            pool.add([[message(n) for n in range(3)], [message(n) for n in range(3, 6)]])
+            records = pool.records()
+            more = interrupted(at, list, itertools.islice(records, 5))
+            records.close()
+            assert ends(pool.low_waters)
+            assert pool.wait_idle(0)
+        assert at > 10
 
 
 class TestSettings:

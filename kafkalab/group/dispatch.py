@@ -217,8 +217,8 @@ class Dispatcher:
         """Take a run back from its worker; return how many records it has handled."""
         lane, part = run.lane, run.lane.part
         count = len(run.messages)
-        self.runs.discard(run)
         part.runs.discard(run)
+        self.runs.discard(run)
         lane.runs -= 1
         if count:
             self._run_length = min(max(int(_RUN_SECONDS * count / max(seconds, 1e-9)), 1), _LONGEST_RUN)

@@ -12,7 +12,7 @@ from kafkalab.group.stats import PartitionStats
 from kafkalab.model import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 
     from confluent_kafka import Message
 
@@ -73,16 +73,26 @@ class Pool:
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))
 
-    def records(self) -> Iterator[Record]:
-        """Yield records in the caller's thread: each is done when the next is asked for."""
-        while (run := self._take()) is not None:
-            began, upto = time.perf_counter(), 0
-            try:
-                for upto, message in enumerate(run.rest):  # noqa: B007 - it counts those done, wherever the caller leaves
-                    yield Record((message,))
-                upto = len(run.messages)
-            finally:
-                self._give_back(run, upto, began)
+    def records(self) -> Generator[Record]:
+        """Yield records in the caller's thread, of which there is one: each is done when the next is asked for."""
+        try:
+            while (run := self._take()) is not None:
+                began, upto = time.perf_counter(), 0
+                try:
+                    for upto, message in enumerate(run.rest):  # noqa: B007 - it counts those done, wherever the caller leaves
+                        yield Record((message,))
+                    upto = len(run.messages)
+                finally:
+                    self._give_back(run, upto, began)
+        finally:
+            self._forget_runs()
+
+    def _forget_runs(self) -> None:
+        """Let nobody wait for what Ctrl-C has kept the reader from giving back: it is not done, and handled again."""
+        with self._lock:
+            for run in list(self._dispatcher.runs):
+                self._dispatcher.finish(run, 1.0)
+            self._progress.notify_all()
 
     def _loop(self) -> None:
         while (run := self._take()) is not None:
