@@ -215,6 +215,18 @@ class TestPool:
             assert pool.wait_idle(0)
         assert at > 10
 
+    def test_a_reader_that_leaves_takes_nothing_from_another(self) -> None:
+        pool = Pool("partition", 2, Hooks.of(None), lambda *_: True)
+        pool.assign([TopicPartition("orders", p) for p in range(2)])
+        pool.add([[message(n, p) for n in range(2)] for p in range(2)])
+        one, other = pool.records(), pool.records()
+        next(one)
+        next(other)
+        one.close()
+        assert not pool.wait_idle(0)
+        other.close()
+        assert pool.wait_idle(0)
+
 
 class TestSettings:
     def test_of_the_two_protocols(self) -> None:

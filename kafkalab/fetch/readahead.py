@@ -34,8 +34,8 @@ class ReadAhead:
     def __init__(self, sources: Sequence[Generator[Fetched]], control: FetchControl, most_bytes: int) -> None:
         self._control = control
         self._most_bytes = most_bytes
-        # Ctrl-C comes through in the reader, between any two lines of Python, those of `threading.Condition` too, which
-        # then keeps its lock for good. So what it shares with the threads are queues, which are not made of Python.
+        # Ctrl-C comes through in the reader, inside of `threading.Condition` too, which is Python; that then keeps its
+        # lock for good. So what the reader shares with the threads are queues, which are not made of Python.
         self._ready: SimpleQueue[_Item] = SimpleQueue()
         self._taken: SimpleQueue[int] = SimpleQueue()
         self._bytes = 0  # of what is ready, and of what is taken and not yet counted; for one thread at a time

@@ -260,7 +260,7 @@ class _Stay:
     def __init__(self, group: ConsumerGroup) -> None:
         self._on_error = group._on_error  # noqa: SLF001 - the two are one
         self._errors: deque[KafkalabError] = deque(maxlen=_MOST_ERRORS)
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._over: SimpleQueue[None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._skipped = 0

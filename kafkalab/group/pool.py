@@ -49,6 +49,7 @@ class Pool:
         self._enough_room = -1
         self._progress = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
+        self._readers: set[object] = set()  # who goes through records, where there are no threads
         self._closed = False
         self.session: Session | None = None
         self.handled = 0
@@ -74,8 +75,10 @@ class Pool:
             thread.join(max(deadline - time.monotonic(), 0))
 
     def records(self) -> Generator[Record]:
-        """Yield records in the caller's thread, of which there is one: each is done when the next is asked for."""
+        """Yield records in the caller's thread: each is done when the next is asked for."""
+        reader = object()
         try:
+            self._readers.add(reader)
             while (run := self._take()) is not None:
                 began, upto = time.perf_counter(), 0
                 try:
@@ -85,10 +88,12 @@ class Pool:
                 finally:
                     self._give_back(run, upto, began)
         finally:
-            self._forget_runs()
+            self._readers.discard(reader)
+            if not self._readers:
+                self._forget_runs()
 
     def _forget_runs(self) -> None:
-        """Let nobody wait for what Ctrl-C has kept the reader from giving back: it is not done, and handled again."""
+        """Let nobody wait for what Ctrl-C has kept readers from giving back: it is not done, and handled again."""
         with self._lock:
             for run in list(self._dispatcher.runs):
                 self._dispatcher.finish(run, 1.0)

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from kafkalab.brokers import ApacheKafka
+from kafkalab.fetch.wire import BrokerConnection
 
 # Housekeeping that a test can wait for.
 BUSY_CLEANERS = {
@@ -84,3 +85,17 @@ def wait_for_leaders(admin: AdminClient, topic: str, partitions: int) -> None:
 
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture
+def logins(monkeypatch: pytest.MonkeyPatch) -> list[BrokerConnection]:
+    """Count the logins, by the connection that each was on."""
+    counted: list[BrokerConnection] = []
+    login = BrokerConnection.login
+
+    def counting(connection: BrokerConnection) -> None:
+        counted.append(connection)
+        login(connection)
+
+    monkeypatch.setattr(BrokerConnection, "login", counting)
+    return counted

@@ -60,15 +60,7 @@ def test_the_fast_engine_logs_in(secured: ApacheKafka, log: Log, protocol: str, 
     check(secured.client_config(protocol, user="alice", mechanism=mechanism), log, "arrow")
 
 
-def test_a_login_serves_the_reads_that_follow(secured: ApacheKafka, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    logins: list[BrokerConnection] = []
-    login = BrokerConnection.login
-
-    def counting(connection: BrokerConnection) -> None:
-        logins.append(connection)
-        login(connection)
-
-    monkeypatch.setattr(BrokerConnection, "login", counting)
+def test_a_login_serves_the_reads_that_follow(secured: ApacheKafka, log: Log, logins: list[BrokerConnection]) -> None:
     with kl.connect(config=secured.client_config("SASL_SSL", user="alice", mechanism="SCRAM-SHA-256")) as lab:
         for _ in range(3):
             assert len(lab.read(log.topic)) == 150

@@ -37,20 +37,6 @@ def log(forgetful: ApacheKafka) -> Log:
     return log
 
 
-@pytest.fixture
-def logins(monkeypatch: pytest.MonkeyPatch) -> list[BrokerConnection]:
-    """Count the logins, by the connection that each was on."""
-    counted: list[BrokerConnection] = []
-    login = BrokerConnection.login
-
-    def counting(connection: BrokerConnection) -> None:
-        counted.append(connection)
-        login(connection)
-
-    monkeypatch.setattr(BrokerConnection, "login", counting)
-    return counted
-
-
 def config_of(broker: ApacheKafka, mechanism: str) -> dict[str, Any]:
     config: dict[str, Any] = broker.client_config("SASL_PLAINTEXT", user="alice", mechanism=mechanism)
     if mechanism == "OAUTHBEARER":
