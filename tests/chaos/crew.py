@@ -46,6 +46,8 @@ class Worker:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
 
     def halt(self) -> None:
         """Have the process stand still."""

@@ -5,7 +5,7 @@ import random
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable  # noqa: TC003 - of an alias
 from dataclasses import dataclass
 from typing import TypeAlias
 
