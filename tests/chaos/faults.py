@@ -16,7 +16,6 @@ from kafkalab.brokers.node import Node
 from tests.apache.proxy import Proxy
 from tests.chaos.producers import SECONDS, Topic
 
-
 Fault: TypeAlias = "Callable[[Scene], None]"
 
 
