@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import pickle
 import random
+import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
 import kafkalab as kl
+from kafkalab.connection import ConnectionConfig
+from kafkalab.group.handler import Hooks
 from kafkalab.tuning import search
 from kafkalab.tuning.advise import advise
+from kafkalab.tuning.child import client_options
 from kafkalab.tuning.measure import Bench, Window, settings_of
 from kafkalab.tuning.measurement import Measurement, Setup
 from kafkalab.tuning.meter import (
@@ -29,12 +35,15 @@ from kafkalab.tuning.meter import (
     together,
 )
 from kafkalab.tuning.phases import is_live
+from kafkalab.tuning.reader import Reader, TimedPool
 from kafkalab.tuning.search import Cell, Trial
 from kafkalab.tuning.sweep import Journal, SweepResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from confluent_kafka import Message
 
 
 def sample(**changed: Any) -> Sample:
@@ -313,6 +322,64 @@ class TestSettings:
     def test_or_not_at_all(self, wrong: Any) -> None:
         with pytest.raises((kl.ConfigError, kl.ArgumentError)):
             settings_of(wrong)
+
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            kl.ConsumerSettings(auto_offset_reset="earliest", enable_auto_commit=False),
+            kl.ConsumerSettings.from_java({"enable.auto.commit": "false", "auto.offset.reset": "earliest"}),
+            kl.ConsumerSettings.preset("article"),
+        ],
+        ids=("ours", "Java's", "sarama's"),
+    )
+    def test_a_measured_client_commits_nothing_whatever_its_settings(self, settings: kl.ConsumerSettings) -> None:
+        config = ConnectionConfig({"bootstrap.servers": "localhost:1"})
+        found = client_options(config, settings.to_librdkafka())
+        assert (found["auto.offset.reset"], found["enable.auto.commit"]) == ("error", False)
+        assert found["enable.auto.offset.store"] is False
+
+
+class FromNobodysGroup:
+    """An event of a client, as librdkafka has it when a group's coordinator refuses."""
+
+    def __init__(self, code: int, topic: str | None = None) -> None:
+        self._code, self._topic = code, topic
+
+    def error(self) -> KafkaError:
+        return KafkaError(self._code)
+
+    def topic(self) -> str | None:
+        return self._topic
+
+    def partition(self) -> int | None:
+        return None if self._topic is None else 0
+
+
+class TestEvents:
+    @pytest.fixture
+    def reader(self) -> Iterator[tuple[Reader, list[Exception]]]:
+        told: list[Exception] = []
+        hooks = Hooks(lambda _: None, automatic=True)
+        pool = TimedPool("partition", 1, hooks, lambda *_: False)
+        how: dict[str, Any] = {"replay": True, "buffer_depth": None, "stop": threading.Event(), "report": lambda _: None}
+        options = {"bootstrap.servers": "localhost:1", "group.id": "kafkalab-none", "logger": logging.getLogger("quiet")}
+        reader = Reader(options, "orders", {0: 0}, pool, hooks, tell=told.append, **how)
+        yield reader, told
+        reader._client.close()
+
+    @pytest.mark.parametrize(
+        "code",
+        [KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE],
+    )
+    def test_a_measurement_needs_no_group(self, reader: tuple[Reader, list[Exception]], code: int) -> None:
+        reader[0]._on_event(cast("Message", FromNobodysGroup(code)))
+        assert (reader[0]._failure, reader[1]) == (None, [])
+
+    def test_a_measurement_needs_the_topic(self, reader: tuple[Reader, list[Exception]]) -> None:
+        event = FromNobodysGroup(KafkaError.TOPIC_AUTHORIZATION_FAILED, "orders")
+        reader[0]._on_event(cast("Message", event))
+        assert isinstance(reader[0]._failure, kl.AuthorizationError)
 
 
 class TestSimulate:
