@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import pickle
 import random
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 from confluent_kafka import KafkaError
@@ -21,6 +25,7 @@ from kafkalab.group.handler import Hooks
 from kafkalab.tuning import search
 from kafkalab.tuning.advise import advise
 from kafkalab.tuning.child import client_options
+from kafkalab.tuning.children import Children
 from kafkalab.tuning.measure import Bench, Window, settings_of
 from kafkalab.tuning.measurement import Measurement, Setup
 from kafkalab.tuning.meter import (
@@ -35,9 +40,11 @@ from kafkalab.tuning.meter import (
     together,
 )
 from kafkalab.tuning.phases import is_live
+from kafkalab.tuning.pipe import Job
 from kafkalab.tuning.reader import Reader, TimedPool
 from kafkalab.tuning.search import Cell, Trial
 from kafkalab.tuning.sweep import Journal, SweepResult
+from tests.interrupts import SECONDS, ends, interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -323,7 +330,6 @@ class TestSettings:
         with pytest.raises((kl.ConfigError, kl.ArgumentError)):
             settings_of(wrong)
 
-
     @pytest.mark.parametrize(
         "settings",
         [
@@ -362,9 +368,9 @@ class TestEvents:
         told: list[Exception] = []
         hooks = Hooks(lambda _: None, automatic=True)
         pool = TimedPool("partition", 1, hooks, lambda *_: False)
-        how: dict[str, Any] = {"replay": True, "buffer_depth": None, "stop": threading.Event(), "report": lambda _: None}
-        options = {"bootstrap.servers": "localhost:1", "group.id": "kafkalab-none", "logger": logging.getLogger("quiet")}
-        reader = Reader(options, "orders", {0: 0}, pool, hooks, tell=told.append, **how)
+        how: dict[str, Any] = {"replay": True, "buffer_depth": None, "stop": threading.Event(), "tell": told.append}
+        options = {"bootstrap.servers": "localhost:1", "group.id": "none", "logger": logging.getLogger("quiet")}
+        reader = Reader(options, "orders", {0: 0}, pool, hooks, report=lambda _: None, **how)
         yield reader, told
         reader._client.close()
 
@@ -384,8 +390,6 @@ class TestEvents:
 
 class TestSimulate:
     def test_spends_what_it_says(self) -> None:
-        import time
-
         began, cpu = time.perf_counter(), time.thread_time()
         kl.simulate(cpu_us=2000, sleep_ms=3)(kl.Record.of("orders"))
         assert time.thread_time() - cpu >= 0.002
@@ -433,6 +437,136 @@ class TestSessionAtRest:
         setup = measured().setup
         assert is_live(setup, replace(setup, **changed)) is live
         assert not is_live(replace(setup, ordering="key"), replace(setup, ordering="key", workers=9))
+
+
+class Asleep:
+    """Children that do nothing until they are ended."""
+
+    alive = 0
+    started = 0
+
+    def __init__(self, jobs: object) -> None:
+        assert jobs == []
+
+    def counts(self, seconds: float) -> Iterator[None]:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            yield None
+            threading.Event().wait(0.001)
+
+    def __enter__(self) -> Self:
+        Asleep.alive += 1
+        Asleep.started += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Asleep.alive -= 1
+
+
+class TestSessionThatRuns:
+    @pytest.fixture
+    def session(self, monkeypatch: pytest.MonkeyPatch) -> kl.TuningSession:
+        monkeypatch.setattr("kafkalab.tuning.session.Children", Asleep)
+        monkeypatch.setattr("kafkalab.tuning.compare.Children", Asleep)
+        monkeypatch.setattr(Bench, "jobs", lambda *_: [])
+        monkeypatch.setattr(Asleep, "started", 0)
+        return TestSessionAtRest.session()
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("stopped_first", [False, True])
+    def test_an_interrupt_ends_it_wherever_it_comes(
+        self,
+        session: kl.TuningSession,
+        monkeypatch: pytest.MonkeyPatch,
+        stopped_first: bool,  # noqa: FBT001 - pytest gives it
+    ) -> None:
+        monkeypatch.setattr("kafkalab.tuning.session._SLICE_S", 0.002)
+        at, more = 0, True
+        while more:
+            at += 1
+            session = TestSessionAtRest.session()
+            if stopped_first:
+                session.start()
+                session.stop(wait=False)
+            more = interrupted(at, session._run_here, session.start, iter([False, True]).__next__)
+            assert ends(session.stop)
+            assert (session.running, Asleep.alive) == (False, 0), at
+        assert at > 20
+        session.start()
+        assert session.running
+        assert ends(session.stop)
+
+    def test_a_comparison_can_be_asked_for_while_it_stops(self, session: kl.TuningSession) -> None:
+        session.start()
+        session.stop(wait=False)
+        session.start_comparison({}, {"workers": 8})
+        wait_until(lambda: session.state == "comparing")
+        assert session.progress == "A|B: turn 1 of 12"
+        session.stop()
+        assert (session.state, session.comparison, Asleep.alive) == ("idle", None, 0)
+
+    def test_a_comparison_asked_for_before_it_stops_is_not_made(self, session: kl.TuningSession) -> None:
+        session.start()
+        wait_until(lambda: Asleep.started == 1)
+        session.start_comparison({}, {"workers": 8})
+        session.stop()
+        session.start()
+        wait_until(lambda: Asleep.alive == 1)
+        assert session.state == "connecting"
+        session.stop()
+
+
+class TestChildren:
+    JOB = Job(
+        ConnectionConfig({"bootstrap.servers": "localhost:1"}),
+        {},
+        "orders",
+        {0: 0},
+        kl.simulate(),
+        1,
+        "key",
+        None,
+        replay=True,
+        seconds=60,
+    )
+
+    def test_those_that_nobody_can_reach_end(self) -> None:
+        children = Children([self.JOB])
+        (process,) = children._processes
+        del children
+        gc.collect()
+        assert process.poll() is not None
+
+    def test_a_forked_child_does_not_keep_them(self) -> None:
+        done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+FORKS = """
+import os, signal
+from tests.test_tuning import TestChildren
+from kafkalab.tuning.children import Children
+children = Children([TestChildren.JOB])
+(process,) = children._processes
+forked = os.fork()
+if not forked:
+    os.closerange(1, 3)
+    signal.pause()
+try:
+    os.close(process.stdin.fileno())  # as the end of this process would
+    print(process.wait(5), flush=True)
+finally:
+    os.kill(forked, signal.SIGKILL)
+    process.kill()
+    os._exit(0)
+"""
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < end
+        threading.Event().wait(0.005)
 
 
 def test_topics_in_memory_cannot_be_measured() -> None:
