@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
+import numpy as np
 import pytest
 from confluent_kafka import KafkaError
 from hypothesis import given
@@ -690,6 +691,41 @@ class TestSweepResult:
         assert any(axes.get_title() == "knee at 4" for axes in picture.axes)
         assert picture._repr_png_().startswith(b"\x89PNG")
         assert swept(lambda _: 5.0, {"ordering": ["key"]}).plot()._repr_png_()
+
+    def test_no_limit_is_a_value_too(self) -> None:
+        space: dict[str, list[Any]] = {"buffer_depth": [None, 100, 50], "workers": [1, 2]}
+        found = swept(lambda cell: dict(cell)["buffer_depth"] or 1000, space)
+        assert found.by_value("buffer_depth").to_dict() == {50: 50, 100: 100, None: 1000}
+        assert "buffer_depth: 50 at best with 50, 1 k with None." in found.explain()
+        assert found.frame["buffer_depth"].tolist() == [None, None, 100, 100, 50, 50]
+        ticks = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in found.plot().axes]
+        assert ticks[:3] == [["50", "100", "None"], ["1", "2"], ["1", "2"]]
+
+    @pytest.mark.parametrize("runs", [2, 3, 5])
+    def test_an_interval_holds_the_rate_where_runs_differ_more_than_stretches(self, runs: int) -> None:
+        draw, true, held = np.random.default_rng(7), 100_000.0, 0
+        for _ in range(1000):
+            means = draw.normal(true, 0.03 * true, runs)
+            trials = [Trial((), turn, 5, tuple(draw.normal(mean, 0.01 * mean, 5))) for turn, mean in enumerate(means)]
+            found = search.rate(trials)
+            held += found.low <= true <= found.high
+        assert found.confidence == 0.95
+        assert held >= 0.9 * 1000
+
+    def test_one_run_has_no_interval(self) -> None:
+        trials = [Trial((("workers", number),), 0, 5, (100.0 * number,) * 5) for number in (1, 2)]
+        found = SweepResult(measured().setup, {"workers": [1, 2]}, "grid", tuple(trials))
+        assert found.frame[["low", "high"]].isna().all(axis=None)
+        assert "with 200 records/s. It ran once" in found.explain()
+        assert found.plot()._repr_png_().startswith(b"\x89PNG")
+
+    def test_runs_that_differ_are_within_noise(self) -> None:
+        cheap, dear = (("workers", 1),), (("workers", 2),)
+        rates = {cheap: (100.0, 92.0, 103.0), dear: (101.0, 98.0, 102.0)}
+        trials = [Trial(cell, turn, 5, (rate,) * 5) for cell in rates for turn, rate in enumerate(rates[cell])]
+        found = SweepResult(measured().setup, {"workers": [1, 2]}, "grid", tuple(trials))
+        assert found.finalists == [dear, cheap]
+        assert found.best == {"workers": 1}
 
     def test_html_is_safe(self) -> None:
         assert "<table" in swept(saturating)._repr_html_()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from kafkalab.settings import ConsumerSettings
 from kafkalab.tuning import search
 from kafkalab.tuning.measure import run
 from kafkalab.tuning.meter import average, blocks, short
-from kafkalab.tuning.search import OTHER_KNOBS, Cell, Strategy, Trial
+from kafkalab.tuning.search import OTHER_KNOBS, Cell, Strategy, Trial, in_order
 
 if TYPE_CHECKING:
     import os
@@ -119,14 +120,16 @@ class SweepResult:
         Returns
         -------
         pandas.DataFrame
-            A column a knob, then ``records_rate`` (the median), ``low`` and ``high`` (its interval), ``bytes_rate``,
-            ``cpu``, ``memory_bytes``, ``bottleneck``, ``seconds`` measured, ``trials``, ``turn`` (the last round it was
-            in), and ``is_best``.
+            A column a knob, then ``records_rate`` (the median over runs), ``low`` and ``high`` (its interval of 95%,
+            as wide as runs differ; missing where there was one run), ``bytes_rate``, ``cpu``, ``memory_bytes``,
+            ``bottleneck``, ``seconds`` measured, ``trials``, ``turn`` (the last round it was in), and ``is_best``.
         """
         best = self._best if self.trials else None
         rows = [self._row(cell, trials, best) for cell, trials in self.by_cell.items()]
-        columns = [*self.space, *_COLUMNS]
-        frame = pd.DataFrame(rows, columns=columns)
+        frame = pd.DataFrame(rows, columns=[*self.space, *_COLUMNS])
+        for name in self.space:
+            if frame[name].hasnans:  # None is a value like others
+                frame[name] = pd.Series([row[name] for row in rows], dtype=object)
         return frame.sort_values(
             ["turn", "records_rate"] if self.strategy == "racing" else "records_rate",
             ascending=False,
@@ -138,8 +141,8 @@ class SweepResult:
         return {
             **dict(cell),
             "records_rate": found.median,
-            "low": found.low,
-            "high": found.high,
+            "low": found.low if found.confidence else math.nan,
+            "high": found.high if found.confidence else math.nan,
             "bytes_rate": sum(trial.bytes_rate for trial in trials) / len(trials),
             "cpu": sum(trial.cpu for trial in trials) / len(trials),
             "memory_bytes": max(trial.memory_bytes for trial in trials),
@@ -164,8 +167,13 @@ class SweepResult:
 
     def by_value(self, knob: str) -> pd.Series[float]:
         """Return the greatest records a second that each value of a knob has reached, by value."""
-        frame = self.frame
-        return frame.groupby(knob, sort=True)["records_rate"].max()
+        best: dict[Any, float] = {}
+        for cell, found in self.estimates.items():
+            value = dict(cell)[knob]
+            best[value] = max(best.get(value, 0.0), found.median)
+        values = in_order(best)
+        index = pd.Index(values, name=knob, dtype=object if None in values else None)
+        return pd.Series([best[value] for value in values], index, dtype="float64", name="records_rate")
 
     def explain(self) -> str:
         """Tell what was found, in sentences."""
@@ -174,6 +182,8 @@ class SweepResult:
         best, by_cell = self._best, self.by_cell
         found, top = self._rate(by_cell[best]), self._rate(by_cell[self.finalists[0]])
         said = [f"Best: {_named(best)} with {found} records/s."]
+        if not found.confidence:
+            said.append("It ran once, so how much another run would differ is not known: repeats=3 tells.")
         if best != self.finalists[0]:
             named = _named(self.finalists[0])
             said.append(f"{named} reached {top}, which is no difference beyond noise, and costs more.")
