@@ -74,7 +74,7 @@ def _main_effect(axes: Axes, frame: pd.DataFrame, name: str, knee: int | None) -
         axes.set_title(f"knee at {knee}")
     axes.set_xlabel(name)
     axes.set_ylabel("thousand records/s")
-    axes.set_ylim(0, max(float(best[["records_rate", "high"]].max(axis=None)) / 1000 * 1.1, 1e-3))
+    axes.set_ylim(0, max(float(np.nanmax(best[["records_rate", "high"]].to_numpy(dtype=float))) / 1000 * 1.1, 1e-3))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
