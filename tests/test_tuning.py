@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import logging
@@ -15,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 from confluent_kafka import KafkaError
 from hypothesis import given
@@ -23,10 +25,11 @@ from hypothesis import strategies as st
 import kafkalab as kl
 from kafkalab.connection import ConnectionConfig
 from kafkalab.group.handler import Hooks
-from kafkalab.tuning import search
+from kafkalab.tuning import measure, search
 from kafkalab.tuning.advise import advise
 from kafkalab.tuning.child import client_options
 from kafkalab.tuning.children import Children
+from kafkalab.tuning.identity import fingerprint, origin
 from kafkalab.tuning.measure import Bench, Window, settings_of
 from kafkalab.tuning.measurement import Measurement, Setup
 from kafkalab.tuning.meter import (
@@ -731,24 +734,122 @@ class TestSweepResult:
         assert "<table" in swept(saturating)._repr_html_()
 
 
+ORIGIN = {"topic": "orders"}
+
+
 class TestResume:
     def test_a_file_keeps_what_was_measured(self, tmp_path: Path) -> None:
         path = tmp_path / "sweep.jsonl"
         first = Trial((("workers", 1), ("ordering", "key")), 0, 5.0, (1.0, 2.0), 3.0, 0.5, 6, "fetch")
-        Journal(path).add(first)
-        Journal(path).add(replace(first, turn=1))
-        again = Journal(path)
+        Journal(path, ORIGIN).add(first)
+        Journal(path, ORIGIN).add(replace(first, turn=1))
+        again = Journal(path, ORIGIN)
         assert again.take(0, first.cell, 5.0) == first
         assert again.take(0, first.cell, 5.0) is None
         assert again.take(1, first.cell, 4.0) is None
         assert again.take(1, first.cell, 5.0) is not None
 
-    def test_a_file_of_something_else(self, tmp_path: Path) -> None:
-        (tmp_path / "other").write_text('{"a": 1}\n')
+    def test_a_file_can_hold_those_of_several_sweeps(self, tmp_path: Path) -> None:
+        path, trial = tmp_path / "sweep.jsonl", Trial((("workers", 1),), 0, 5.0, (1.0,))
+        Journal(path, ORIGIN).add(trial)
+        other = Journal(path, {"topic": "payments"})
+        assert other.take(0, trial.cell, 5.0) is None
+        other.add(replace(trial, rates=(2.0,)))
+        assert Journal(path, ORIGIN).take(0, trial.cell, 5.0) == trial
+
+    @pytest.mark.parametrize("text", ['{"a": 1}\n', "{", "[1]\n", "\xff\n", "null\n", '{"origin": "x"}\n'])
+    def test_a_file_of_something_else_is_left_alone(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "other"
+        path.write_text(text, "latin-1")
         with pytest.raises(kl.ArgumentError, match="no trials of a sweep"):
-            Journal(tmp_path / "other")
+            Journal(path, ORIGIN)
+        assert path.read_text("latin-1") == text
+
+    def test_a_line_that_was_cut_off_is_measured_again(self, tmp_path: Path) -> None:
+        path, trial = tmp_path / "sweep.jsonl", Trial((("workers", 1),), 0, 5.0, (1.0,))
+        Journal(path, ORIGIN).add(trial)
+        line = path.read_bytes()
+        for cut in (12, len(line) - 1):
+            path.write_bytes(line + line[:cut])
+            journal = Journal(path, ORIGIN)
+            journal.add(replace(trial, turn=1))
+            again = Journal(path, ORIGIN)
+            assert [again.take(turn, trial.cell, 5.0) is not None for turn in (0, 1)] == [True, True]
 
     def test_a_result_goes_on(self) -> None:
         found = swept(saturating)
-        journal = Journal(found)
+        journal = Journal(found, {})
         assert [journal.take(each.turn, each.cell, each.seconds) for each in found.trials] == list(found.trials)
+
+    def test_a_result_of_another_sweep_is_refused(self) -> None:
+        found = replace(swept(saturating), origin=ORIGIN)
+        with pytest.raises(kl.ArgumentError, match="its topic was 'orders', and is 'payments' here"):
+            Journal(found, {"topic": "payments"})
+
+
+def handler(record: Any) -> None:
+    del record
+
+
+class Handler:
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, record: Any) -> float:
+        return float(record) * self.factor
+
+    def method(self, record: Any) -> float:
+        return float(record) + self.factor
+
+    def other(self, record: Any) -> float:
+        return float(record) - self.factor
+
+
+def times(factor: float) -> Callable[[Any], float]:
+    return lambda record: float(record) * factor
+
+
+class TestOrigin:
+    @staticmethod
+    def of(process: Any = handler, starts: dict[int, int] | None = None, warm_up: float = 2, **setup: Any) -> str:
+        named = {"process": measure.handler_of(process)[1], **setup}
+        bench = Bench(kl.MemoryCluster({}), measured(named).setup, starts or {0: 0}, process)
+        return fingerprint(origin(bench, ("workers",), warm_up))
+
+    def test_the_same_again(self) -> None:
+        assert self.of() == self.of() == self.of(workers=7)
+        assert self.of(times(2)) == self.of(times(2))
+        assert self.of(Handler(2)) == self.of(Handler(2))
+        assert self.of(Handler(2).method) == self.of(Handler(2).method)
+        assert self.of(functools.partial(handler, record=3)) == self.of(functools.partial(handler, record=3))
+        assert self.of(kl.simulate(sleep_ms=1)) == self.of(kl.simulate(sleep_ms=1))
+
+    def test_anything_else(self) -> None:
+        others = [
+            self.of(),
+            self.of(topic="payments"),
+            self.of(settings=kl.ConsumerSettings(fetch_min_bytes=5)),
+            self.of(ordering="key"),
+            self.of(warm_up=1),
+            self.of(starts={0: 5}),
+            self.of(replay=False),
+            self.of(lambda record: None),  # noqa: ARG005 - as handlers are called
+            self.of(lambda record: 1),  # noqa: ARG005 - as handlers are called
+            self.of(times(2)),
+            self.of(times(3)),
+            self.of(Handler(2)),
+            self.of(Handler(3)),
+            self.of(kl.simulate(sleep_ms=1)),
+            self.of(kl.simulate(sleep_ms=2)),
+            self.of(Handler(2).method),
+            self.of(Handler(3).method),
+            self.of(Handler(3).other),
+            self.of(functools.partial(handler, record=3)),
+            self.of(functools.partial(handler, record=4)),
+            self.of(functools.partial(Handler(2).other, record=4)),
+        ]
+        assert len(set(others)) == len(others)
+
+    def test_numbers_of_numpy_are_numbers(self) -> None:
+        (cell,) = search.cells({"workers": np.array([4]), "fetch_min_bytes": pd.Series([5])}, ["fetch_min_bytes"])
+        assert [type(value) for _, value in cell] == [int, int]

@@ -78,8 +78,13 @@ def cells(space: Mapping[str, Any], known: Sequence[str]) -> list[Cell]:
             raise ArgumentError(f"there is no knob {name!r}: {did_you_mean(name, [*OTHER_KNOBS, *known])}")
         if isinstance(values, str) or not hasattr(values, "__iter__") or not list(values):
             raise ArgumentError(f"space[{name!r}] is a list of values to try, not {values!r}")
-    distinct = [list(dict.fromkeys(values)) for values in space.values()]
+    distinct = [list(dict.fromkeys(map(plain, values))) for values in space.values()]
     return [tuple(zip(space, values, strict=True)) for values in product(*distinct)]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as Python has it, where numpy has one of its own."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def in_order(values: Iterable[Any]) -> list[Any]:

@@ -6,7 +6,8 @@ import html
 import importlib
 import json
 import math
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,12 @@ from kafkalab.errors import ArgumentError, ConfigError
 from kafkalab.progress import progress
 from kafkalab.settings import ConsumerSettings
 from kafkalab.tuning import search
+from kafkalab.tuning.identity import fingerprint, origin
 from kafkalab.tuning.measure import run
 from kafkalab.tuning.meter import average, blocks, short
 from kafkalab.tuning.search import OTHER_KNOBS, Cell, Strategy, Trial, in_order
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping, Sequence
 
     from kafkalab.tuning.measure import Bench
@@ -48,6 +49,8 @@ class SweepResult:
         All measurements, in order.
     skipped : tuple of str
         Configurations that cannot be, and why.
+    origin : mapping of str to object
+        What the trials depend on beside their own configuration.
     """
 
     setup: Setup
@@ -55,6 +58,7 @@ class SweepResult:
     strategy: Strategy
     trials: tuple[Trial, ...]
     skipped: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def by_cell(self) -> dict[Cell, list[Trial]]:
@@ -231,22 +235,30 @@ _COLUMNS = (
 )
 
 
+_FIRST = b'{"origin": '
+
+
 class Journal:
-    """Trials that were made before, and a file to which those that are made are added.
+    """Trials of the same sweep that were made before, and a file to which those that are made are added.
 
     Parameters
     ----------
     before : SweepResult, path or None
-        What to go on with; a file is made if it is not there.
+        What to go on with; a file is made if it is not there. It can hold trials of other sweeps: they are left alone.
+    origin : mapping
+        What makes trials those of this sweep.
 
     Raises
     ------
     ArgumentError
-        The file holds something else.
+        The file holds something else, or the result is that of another sweep.
     """
 
-    def __init__(self, before: SweepResult | str | os.PathLike[str] | None) -> None:
+    def __init__(self, before: SweepResult | str | os.PathLike[str] | None, origin: Mapping[str, Any]) -> None:
         self._path = None if before is None or isinstance(before, SweepResult) else Path(before)
+        self._origin = fingerprint(origin)
+        if isinstance(before, SweepResult) and before.origin != origin:
+            raise ArgumentError(f"resume is of another sweep: {_other(before.origin, origin)}. Leave it out")
         trials = before.trials if isinstance(before, SweepResult) else self._read()
         self._before: dict[tuple[Cell, int, float], list[Trial]] = {}
         for trial in trials:
@@ -261,18 +273,31 @@ class Journal:
         """Note a trial."""
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(trial)) + "\n")
+                file.write(json.dumps({"origin": self._origin, **asdict(trial)}) + "\n")
 
     def _read(self) -> list[Trial]:
         if self._path is None or not self._path.exists():
             return []
         try:
-            rows = [json.loads(line) for line in self._path.read_text("utf-8").splitlines() if line.strip()]
-            return [
-                Trial(**{**row, "cell": tuple(map(tuple, row["cell"])), "rates": tuple(row["rates"])}) for row in rows
-            ]
-        except (ValueError, TypeError, KeyError) as error:
+            whole, newline, torn = self._path.read_bytes().rpartition(b"\n")
+            rows = [json.loads(line) for line in whole.splitlines() if line.strip()]
+            found = [(row.pop("origin"), _trial_of(row)) for row in rows]
+            if torn and not torn.startswith(_FIRST):
+                raise ValueError("its last line is not one")  # noqa: TRY301 - told as the others are
+            if torn:  # the last one was cut off
+                os.truncate(self._path, len(whole) + len(newline))
+            return [trial for own, trial in found if own == self._origin]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArgumentError(f"{self._path} holds no trials of a sweep: {error}") from error
+
+
+def _trial_of(row: Mapping[str, Any]) -> Trial:
+    return Trial(**{**row, "cell": tuple(map(tuple, row["cell"])), "rates": tuple(row["rates"])})
+
+
+def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    names = [name for name in now if before.get(name) != now[name]] or sorted(before.keys() - now.keys())
+    return f"its {names[0]} was {before.get(names[0])!r}, and is {now.get(names[0])!r} here"
 
 
 def sweep(
@@ -301,7 +326,8 @@ def sweep(
     if budget is not None and budget <= 0:
         raise ArgumentError(f"budget is a number of seconds above 0, not {budget!r}")
     benches, skipped = _benches(bench, search.cells(space, list(ConsumerSettings().values())))
-    journal, trials = Journal(resume), []
+    own = origin(bench, space, warm_up)
+    journal, trials = Journal(resume, own), []
     given = list(benches)
 
     def measure(turn: int, cell: Cell, length: float) -> Trial:
@@ -323,8 +349,8 @@ def sweep(
         for trial in all_trials():
             trials.append(trial)
             advance(round(trial.seconds))
-    values = {name: list(dict.fromkeys(values)) for name, values in space.items()}
-    return SweepResult(bench.setup, values, strategy, tuple(trials), tuple(skipped))
+    values = {name: list(dict.fromkeys(map(search.plain, values))) for name, values in space.items()}
+    return SweepResult(bench.setup, values, strategy, tuple(trials), tuple(skipped), own)
 
 
 def _benches(bench: Bench, given: Sequence[Cell]) -> tuple[dict[Cell, Bench], list[str]]:
