@@ -1,9 +1,15 @@
+import re
+import re
 import sys
 import unicodedata
 
 import pytest
 
 from kafkalab.text import safe, shortened
+
+BLANK = re.compile("FILLER$|VARIATION SELECTOR|PATTERN BLANK|GRAPHEME JOINER")
+
+BLANK = re.compile("FILLER$|VARIATION SELECTOR|PATTERN BLANK|GRAPHEME JOINER")
 
 
 @pytest.mark.parametrize(
