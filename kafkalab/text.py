@@ -3,7 +3,7 @@
 import re
 
 _INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0e\U000e0100-\U000e01ef]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0e\U00016fe4\U000e0100-\U000e01ef]"
     # A joiner and a variation selector shape the character before them, but not if that is ASCII or one of them.
     "|(?<![^\x00-\x7f\u200d])[\u200d\ufe0f]"
 )

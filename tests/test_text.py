@@ -1,15 +1,13 @@
 import re
-import re
-import sys
 import unicodedata
 
 import pytest
 
 from kafkalab.text import safe, shortened
 
-BLANK = re.compile("FILLER$|VARIATION SELECTOR|PATTERN BLANK|GRAPHEME JOINER")
+BLANK = re.compile("HANGUL.* FILLER|SCRIPT FILLER|VARIATION SELECTOR|PATTERN BLANK|GRAPHEME JOINER")
 
-BLANK = re.compile("FILLER$|VARIATION SELECTOR|PATTERN BLANK|GRAPHEME JOINER")
+BLANK = re.compile("HANGUL.* FILLER|SCRIPT FILLER|VARIATION SELECTOR|PATTERN BLANK|GRAPHEME JOINER")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +39,7 @@ def test_what_hides_or_acts_is_written_out(hidden: str) -> None:
 
 
 def test_every_filler_and_selector_is_written_out() -> None:
-    blank = [c for c in map(chr, range(sys.maxunicode + 1)) if BLANK.search(unicodedata.name(c, ""))]
+    blank = [c for c in map(chr, (*range(0x20000), *range(0xE0000, 0xE0200))) if BLANK.search(unicodedata.name(c, ""))]
     assert len(blank) > 250
     assert [unicodedata.name(c) for c in blank if safe(c) == c] == []
 
