@@ -67,6 +67,7 @@ def _flocked(folder: Folder, name: str) -> BinaryIO | None:
                     raise _taken(folder, name, file.read(_SHOWN), "") from None
             except OSError:
                 file.close()
+                folder.delete(name)
                 return None
             if _is_still(path, file):
                 break
@@ -104,7 +105,7 @@ class _Claim:
 
     folder: Folder
     name: str
-    kept: float = field(default_factory=time.monotonic)
+    kept: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 - a test has a clock of its own
     file: str = ""
 
     def make(self) -> None:
