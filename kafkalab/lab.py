@@ -22,6 +22,8 @@ from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did
 from kafkalab.export.begin import begin
 from kafkalab.export.folder import Folder
 from kafkalab.export.formats import file_format
+from kafkalab.export.lock import locked
+from kafkalab.export.names import lock
 from kafkalab.export.write import Export
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
@@ -725,7 +727,7 @@ class Lab:
             As in `read`; there is no limit.
         folder : path or URL
             Where to; made if it is not there. URLs are pyarrow's: ``s3://bucket/out``, ``gs://``, ``file://``. A file's
-            name tells its range: ``orders+3+100-250.parquet``.
+            name tells its range: ``part-orders+3+100-250.parquet``.
         format : {"parquet", "csv", "jsonl", "feather"}
             CSV and JSON lines have no bytes: keys and values must be UTF-8 or decoded. CSV has no nested values either:
             these become JSON text. NaN is null in JSON.
@@ -759,11 +761,13 @@ class Lab:
         limits = Limits(seconds=reading.pop("timeout", None))
         scan = self._scan(topic, start, end, limits, reading, own=own)
         where = Folder.at(folder, filesystem)
-        manifest = begin(scan, where, format_name=format, resume=resume, overwrite=overwrite)
-        fields = [name for file in manifest.own for name in file.schema.names]
-        scan.names = Names(dict.fromkeys(fields))
-        export = Export(scan, where, format, made, max_file_bytes, manifest)
-        export.run()
+        where.make()
+        with locked(where, lock(topic, format)) as keep:
+            options = {"escape_formulas": escape_formulas, "resume": resume, "overwrite": overwrite}
+            journal = begin(scan, where, format_name=format, **options)
+            scan.names = Names({name: None for file in journal.manifest.own for name in file.schema.names})
+            export = Export(scan, where, made, max_file_bytes, journal, keep)
+            export.run()
         scan.names.check(scan.row_options)
         return export.frame()
 

@@ -59,7 +59,7 @@ def test_each_partition_is_a_file_named_by_its_range(file_format: str, tmp_path:
     cluster.append(TOPIC, b"a", b"b")
     cluster.append(TOPIC, b"c", partition=2)
     frame = written(kl.Lab(cluster, cluster), tmp_path / "new" / "folder", file_format, value="text")
-    names = [f"orders+0+0-2.{file_format}", f"orders+2+0-1.{file_format}"]
+    names = [f"part-orders+0+0-2.{file_format}", f"part-orders+2+0-1.{file_format}"]
     assert [Path(path).name for path in frame["path"]] == names
     assert found_in(tmp_path / "new" / "folder") == names
     assert frame.drop(columns=["path", "bytes"]).to_dict("list") == {
@@ -207,8 +207,8 @@ def test_a_failure_on_the_way_leaves_the_files_before_it_whole_and_none_of_its_o
     cluster.before_step = fail
     with pytest.raises(kl.BrokerUnreachableError, match="the network is gone"):
         written(kl.Lab(cluster, cluster), tmp_path, file_format)
-    assert found_in(tmp_path) == [f"orders+0+0-1.{file_format}"]
-    assert len(rows_in(tmp_path / f"orders+0+0-1.{file_format}")) == 1
+    assert found_in(tmp_path) == [f"part-orders+0+0-1.{file_format}"]
+    assert len(rows_in(tmp_path / f"part-orders+0+0-1.{file_format}")) == 1
 
 
 @pytest.mark.parametrize(
@@ -243,12 +243,12 @@ def test_an_interrupt_leaves_no_file_that_is_not_whole(tmp_path: Path) -> None:
     cluster.before_step = interrupt
     with pytest.raises(KeyboardInterrupt):
         written(kl.Lab(cluster, cluster), tmp_path, "parquet")
-    assert found_in(tmp_path) == ["orders+0+0-1.parquet"]
+    assert found_in(tmp_path) == ["part-orders+0+0-1.parquet"]
 
 
 @FORMATS
 def test_a_file_that_is_there_is_replaced_whole(file_format: str, tmp_path: Path) -> None:
-    path = tmp_path / f"orders+0+0-1.{file_format}"
+    path = tmp_path / f"part-orders+0+0-1.{file_format}"
     path.write_bytes(b"old " * 1000)
     with path.open("rb") as reader:
         assert only(written(lab_of(b"v"), tmp_path, file_format, value="text")) == path
@@ -269,10 +269,10 @@ def test_a_folder_that_is_a_file_is_an_export_error(tmp_path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_written_is_an_export_error(tmp_path: Path) -> None:
-    (tmp_path / "orders+0+0-1.parquet").mkdir()
-    with pytest.raises(ExportError, match=r"cannot write .*orders\+0\+0-1.parquet: Is a directory; files that"):
+    (tmp_path / "part-orders+0+0-1.parquet").mkdir()
+    with pytest.raises(ExportError, match=r"cannot write .*part-orders\+0\+0-1.parquet: Is a directory; files that"):
         written(lab_of(b"v"), tmp_path, "parquet")
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["orders+0+0-1.parquet"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["part-orders+0+0-1.parquet"]
     assert not any(path.name.startswith("._orders+parquet+manifest") for path in tmp_path.iterdir())
 
 
@@ -369,7 +369,7 @@ def test_many_groups_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for file_format in ("parquet", "feather", "csv", "jsonl"):
         path = only(written(lab, tmp_path, file_format, value="text"))
         assert [str(row["value"]) for row in rows_in(path)] == [str(n) for n in range(10)]
-    assert pyarrow.parquet.read_metadata(tmp_path / "orders+0+0-10.parquet").num_row_groups == 4
+    assert pyarrow.parquet.read_metadata(tmp_path / "part-orders+0+0-10.parquet").num_row_groups == 4
 
 
 def test_the_file_pandas_reads_is_what_a_read_gives(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_one_topic_in_two_formats_is_not_loaded_twice(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_is_an_export_error(tmp_path: Path) -> None:
     Path(exported(lab_of(b"v"), tmp_path, "parquet")["path"][0]).unlink()
-    with pytest.raises(ExportError, match=r"orders\[0\]@0: .*orders\+0\+0-1.parquet is not there"):
+    with pytest.raises(ExportError, match=r"orders\[0\]@0: .*part-orders\+0\+0-1.parquet is not there"):
         kl.load(tmp_path)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,11 +25,12 @@ from kafkalab.frame import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from io import RawIOBase
 
 Format: TypeAlias = Literal["parquet", "csv", "jsonl", "feather"]
 
 _RECEIPT = b"kafkalab"
-_FORMULA = r"^[=+\-@\t\r]"
+_FORMULA = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # the last four are full-width signs
 _LARGEST_BLOCK = 2**31 - 1
 
 
@@ -61,7 +62,7 @@ class FileFormat:
     """
 
     prepare: Callable[[pa.Table], pa.Table]
-    write: Callable[[BinaryIO, pa.Schema], Writer]
+    write: Callable[[RawIOBase, pa.Schema], Writer]
     read: Callable[[pa.NativeFile, pa.Schema], Iterator[pa.Table]]
 
 
@@ -154,9 +155,10 @@ def _flat(table: pa.Table) -> pa.Table:
 def _escaped(table: pa.Table) -> pa.Table:
     """Return the rows with a quote before texts that spreadsheets would take for formulas, names of columns too."""
     for number, column in enumerate(table.schema):
-        if pa.types.is_string(column.type):
-            cells = table[column.name]
-            quoted = pc.binary_join_element_wise("'", cells, "")
+        if _is_text(column.type):
+            cells = table[column.name].cast(pa.large_string())
+            quote, nothing = (pa.scalar(text, cells.type) for text in ("'", ""))
+            quoted = pc.binary_join_element_wise(quote, cells, nothing)
             chosen = pc.if_else(pc.match_substring_regex(cells, _FORMULA), quoted, cells)
             table = table.set_column(number, column.name, chosen)
     names = pa.array(table.column_names, pa.string())
@@ -164,6 +166,10 @@ def _escaped(table: pa.Table) -> pa.Table:
     return table.rename_columns(
         [f"'{name}" if bad else name for name, bad in zip(table.column_names, starts, strict=True)]
     )
+
+
+def _is_text(kind: pa.DataType) -> Any:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def as_json(value: object, *, ensure_ascii: bool = False) -> str:
@@ -194,7 +200,7 @@ def _as_text(value: object) -> str:
 class _JsonLines:
     """One JSON object a line."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: RawIOBase, schema: pa.Schema) -> None:
         self._file = file
         self._texts = _json_texts(schema)
 
@@ -210,18 +216,18 @@ class _JsonLines:
         """Write nothing: a line ends itself."""
 
 
-def _parquet(file: BinaryIO, schema: pa.Schema) -> Writer:
+def _parquet(file: RawIOBase, schema: pa.Schema) -> Writer:
     writer: Writer = pyarrow.parquet.ParquetWriter(file, schema, compression="zstd")
     return writer
 
 
-def _feather(file: BinaryIO, schema: pa.Schema) -> Writer:
+def _feather(file: RawIOBase, schema: pa.Schema) -> Writer:
     options = pa.ipc.IpcWriteOptions(compression="zstd", unify_dictionaries=True)
     writer: Writer = pa.ipc.new_file(file, schema, options=options)
     return writer
 
 
-def _csv(file: BinaryIO, schema: pa.Schema) -> Writer:
+def _csv(file: RawIOBase, schema: pa.Schema) -> Writer:
     writer: Writer = pyarrow.csv.CSVWriter(file, schema)
     return writer
 
@@ -232,13 +238,21 @@ def _csv(file: BinaryIO, schema: pa.Schema) -> Writer:
 def _read_parquet(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
     parquet = pyarrow.parquet.ParquetFile(file)
     for number in range(parquet.num_row_groups):
-        yield parquet.read_row_group(number).cast(schema)
+        table = parquet.read_row_group(number)
+        # A cast looks at what it is given.
+        table.validate(full=True)
+        yield table.cast(schema)
 
 
-def _read_feather(file: pa.NativeFile, _: pa.Schema) -> Iterator[pa.Table]:
+def _read_feather(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
     reader = pa.ipc.open_file(file)
+    if reader.schema != schema:
+        message = "its columns are not those that the manifest lists"
+        raise pa.ArrowInvalid(message)
     for number in range(reader.num_record_batches):
-        yield pa.Table.from_batches([reader.get_batch(number)])
+        batch = reader.get_batch(number)
+        batch.validate(full=True)
+        yield pa.Table.from_batches([batch])
 
 
 def _read_csv(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -251,9 +265,11 @@ def _read_csv(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
             skip_rows_after_names=1,
             block_size=min(max(file.size(), 1 << 20), _LARGEST_BLOCK),
         ),
-        pyarrow.csv.ParseOptions(newlines_in_values=True),
+        # An empty line is a row of one null.
+        pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(written.names, pa.string()),
+            null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         ),
