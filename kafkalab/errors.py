@@ -196,9 +196,13 @@ class KafkalabWarning(UserWarning):
         super().__init__(safe(message))
 
 
-class LimitWarning(KafkalabWarning):
+class IncompleteWarning(KafkalabWarning):
+    """A read ended before the end of its range, or records of the range were gone: the answer is of a part of it."""
+
+
+class LimitWarning(IncompleteWarning):
     """A read stopped at its guard (``limit``, ``max_bytes`` or ``timeout``) before the end of its range."""
 
 
-class DataLossWarning(KafkalabWarning):
+class DataLossWarning(IncompleteWarning):
     """Records of the asked range were gone, and the caller chose to go on."""

@@ -44,7 +44,6 @@ from kafkalab.tuning.meter import (
     together,
 )
 from kafkalab.tuning.phases import is_live
-from kafkalab.tuning.pipe import Job
 from kafkalab.tuning.reader import Reader, TimedPool
 from kafkalab.tuning.search import Cell, Trial
 from kafkalab.tuning.sweep import Journal, SweepResult
@@ -520,37 +519,17 @@ class TestSessionThatRuns:
         session.stop()
 
 
-class TestChildren:
-    JOB = Job(
-        ConnectionConfig({"bootstrap.servers": "localhost:1"}),
-        {},
-        "orders",
-        {0: 0},
-        kl.simulate(),
-        1,
-        "key",
-        None,
-        replay=True,
-        seconds=60,
-    )
-
-    def test_those_that_nobody_can_reach_end(self) -> None:
-        children = Children([self.JOB])
-        (process,) = children._processes
-        del children
-        gc.collect()
-        assert process.poll() is not None
-
-    def test_a_forked_child_does_not_keep_them(self) -> None:
-        done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=False)
-        assert (done.stdout, done.stderr) == ("0\n", "")
-
-
+MAKE_JOB = """
+from kafkalab.connection import ConnectionConfig
+from kafkalab.tuning.load import nothing
+from kafkalab.tuning.pipe import Job
+config = ConnectionConfig({"bootstrap.servers": "localhost:1"})
+job = Job(config, {}, "orders", {0: 0}, nothing, 1, "key", None, replay=True, seconds=60)
+"""
 FORKS = """
 import os, signal
-from tests.test_tuning import TestChildren
 from kafkalab.tuning.children import Children
-children = Children([TestChildren.JOB])
+children = Children([job])
 (process,) = children._processes
 forked = os.fork()
 if not forked:
@@ -558,12 +537,29 @@ if not forked:
     signal.pause()
 try:
     os.close(process.stdin.fileno())  # as the end of this process would
-    print(process.wait(5), flush=True)
+    print(process.wait(30), flush=True)
 finally:
     os.kill(forked, signal.SIGKILL)
     process.kill()
     os._exit(0)
 """
+
+
+@pytest.mark.timeout(60)
+class TestChildren:
+    def test_those_that_nobody_can_reach_end(self) -> None:
+        made: dict[str, Any] = {}
+        exec(MAKE_JOB, made)  # noqa: S102 - what stands above
+        children = Children([made["job"]])
+        (process,) = children._processes
+        del children
+        gc.collect()
+        assert process.poll() is not None
+
+    def test_a_forked_child_does_not_keep_them(self) -> None:
+        command = [sys.executable, "-c", MAKE_JOB + FORKS]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import kafkalab as kl
 from kafkalab.cli.show import json_line, plain_line, rows_of, show
 from kafkalab.errors import ArgumentError, KafkalabError
+from kafkalab.frame import warn_if_short
+from kafkalab.model import StopReason
 
 if TYPE_CHECKING:
     import argparse
@@ -65,8 +67,11 @@ def find(lab: kl.Lab, given: argparse.Namespace) -> None:
 
 
 def read(lab: kl.Lab, given: argparse.Namespace) -> None:
-    """Print records as they are read."""
-    _print(lab.scan(given.topic, given.start, given.end, limit=given.limit, **_plain(given)), given)
+    """Print records as they are read; warn where these are not all, but for a limit that was asked for."""
+    scan = lab.scan(given.topic, given.start, given.end, limit=given.limit, **_plain(given))
+    _print(scan, given)
+    if scan.receipt is not None and StopReason.LIMIT not in scan.receipt.stop_reasons:
+        warn_if_short(scan.receipt, "")
 
 
 def tail(lab: kl.Lab, given: argparse.Namespace) -> None:
