@@ -719,8 +719,8 @@ class Lab:
         """Write a range of a topic to files, one or more for each partition, in bounded memory.
 
         A file is written under another name, synced and then renamed, so one that has its name is whole. The files are
-        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again. One export at
-        a time writes them.
+        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again. One export
+        at a time writes them.
 
         Parameters
         ----------
@@ -752,8 +752,8 @@ class Lab:
         Raises
         ------
         ExportError
-            A file cannot be written, the folder has some of the offsets already, or another export writes to it. Files that
-            are there are whole.
+            A file cannot be written, the folder has some of the offsets already, or another export writes to it. Files
+            that are there are whole.
         ArgumentError
             The folder has files whose rows were made otherwise.
         """
