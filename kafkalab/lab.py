@@ -141,8 +141,8 @@ class Lab:
         self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
-        self._tails: weakref.WeakSet[Tail] = weakref.WeakSet()
-        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_tails]
+        self._started: weakref.WeakSet[Tail | TuningSession] = weakref.WeakSet()
+        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_started]
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -162,9 +162,9 @@ class Lab:
         while self._on_close:
             self._on_close.pop()()
 
-    def _stop_tails(self) -> None:
-        for tail in list(self._tails):
-            tail.stop()
+    def _stop_started(self) -> None:
+        for each in list(self._started):
+            each.stop()
 
     # What is there
 
@@ -567,7 +567,7 @@ class Lab:
         limits = Limits(seconds=readable.pop("timeout", None))
         scan = self._scan(topic, start, "latest", limits, readable, follow=True)
         tail = Tail(scan, rows, hide_no_errors="errors" not in reading, show=_tail_table)
-        self._tails.add(tail)
+        self._started.add(tail)
         when_run_again(_closing(weakref.ref(tail)))
         return tail
 
@@ -1116,7 +1116,7 @@ class Lab:
         bench = self._bench(topic, start, measuring.settings_of(settings), process, **how)
         session = TuningSession(bench, deadline=deadline)
         shown = session.view = ShownSession(session)
-        self.on_close(session.stop)
+        self._started.add(session)
         when_run_again(shown.close)
         return session
 
