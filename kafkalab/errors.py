@@ -176,7 +176,7 @@ class HandlerError(KafkalabError, RuntimeError):
 
 
 class ExportError(KafkalabError, OSError):
-    """A file could not be written; files finished before are whole."""
+    """A file could not be written, or is damaged; or another export has the folder. Files finished before are whole."""
 
 
 class BrokerStartError(KafkalabError, RuntimeError):

@@ -719,7 +719,8 @@ class Lab:
         """Write a range of a topic to files, one or more for each partition, in bounded memory.
 
         A file is written under another name, synced and then renamed, so one that has its name is whole. The files are
-        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again.
+        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again. One export
+        at a time writes them.
 
         Parameters
         ----------
@@ -735,11 +736,11 @@ class Lab:
             Go on with an export into this folder that was cut off, however it was, to the end that it was to reach.
             Where none was, write only offsets that are not there yet.
         overwrite : bool
-            Replace files that have some of the same offsets, once the new ones are whole.
+            Replace files that have some of the same offsets, once all the new ones are whole.
         max_file_bytes : int
             Begin another file when one holds that much, in Arrow's memory.
         escape_formulas : bool
-            For CSV: put a ``'`` before text that spreadsheets would run.
+            For CSV: put a ``'`` before text that spreadsheets would run. All of a folder's files have it, or none.
         filesystem : pyarrow.fs.FileSystem, optional
             What has the folder, where a URL does not say.
 
@@ -751,7 +752,10 @@ class Lab:
         Raises
         ------
         ExportError
-            A file cannot be written, or the folder has some of the offsets already. Files that are there are whole.
+            A file cannot be written, the folder has some of the offsets already, or another export writes to it. Files
+            that are there are whole.
+        ArgumentError
+            The folder has files whose rows were made otherwise.
         """
         made = file_format(format, escape_formulas=escape_formulas)
         if max_file_bytes < 1:

@@ -29,7 +29,8 @@ FORMATS = ("parquet", "feather", "csv", "jsonl")
 _MEMORY = 4 << 30
 _HOSTILE: list[Any] = [
     None, True, False, -1, 0, 1, 2**31, 2**63, 2**64, 10**400, 1.5, float("nan"), float("inf"), "", "x", "\x00",
-    "\ud800", "../../etc/passwd", "/etc/passwd", "a" * 300, [], {}, [[]], [None], {"": None}, "9" * 30, "parquet", "orders",
+    "\ud800", "../../etc/passwd", "/etc/passwd", "a" * 300, [], {}, [[]], [None], {"": None}, "9" * 30, "parquet",
+    "orders",
 ]  # fmt: skip
 
 

@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.dataset
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
 import kafkalab as kl
 from kafkalab.errors import ArgumentError, DecodeError, ExportError
-from kafkalab.export import write
+from kafkalab.export import formats, write
+from kafkalab.export.manifest import WrittenFile
 from kafkalab.fetch.base import FetchControl, Fetched, FetchOptions, record_schema
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from kafkalab.model import FetchStats, OffsetRange, Receipt, StopReason
@@ -380,3 +382,81 @@ def test_the_file_pandas_reads_is_what_a_read_gives(tmp_path: Path) -> None:
     assert back["timestamp"].tolist() == frame["timestamp"].tolist()
     text = only(written(lab, tmp_path, "csv", value="text")).read_text()
     assert pd.read_csv(io.StringIO(text))["value"].tolist() == ["a", "b"]
+
+
+# Rows that text has no place for
+
+
+def prepared_and_written(made: formats.FileFormat, table: pa.Table) -> None:
+    rows = made.prepare(table)
+    made.write(io.BytesIO(), rows.schema).write_table(rows)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_nested_times_that_python_does_not_have_are_an_error_with_their_place(file_format: str) -> None:
+    kind = pa.list_(pa.timestamp("us"))
+    times = pa.chunked_array([pa.array([[0], None], kind), pa.array([[2**62]], kind)])
+    table = pa.table({"topic": ["t"] * 3, "partition": [0] * 3, "offset": [7, 8, 9], "value": times})
+    made = formats.file_format(file_format)
+    with pytest.raises(
+        DecodeError, match=r"t\[0\]@9: value: .*, and this format has no such times: export as 'parquet'"
+    ):
+        prepared_and_written(made, table)
+
+
+def test_a_date_that_python_does_not_have_is_an_error_with_its_place() -> None:
+    table = pa.table({"offset": [7], "value": pa.array([2**30], pa.date32())})
+    with pytest.raises(DecodeError, match=r"@7: value: .*, and this format has no such times"):
+        formats.file_format("jsonl").write(io.BytesIO(), table.schema).write_table(table)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_formulas_of_any_kind_of_text_are_escaped(kind: pa.DataType) -> None:
+    begins = ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+    texts = [f"{begin}1+1" for begin in begins]
+    plain = ["1=1", " =1", "\u2212", "", "'=", "\n"[1:]]
+    table = pa.table({"\uff1dname": pa.array([*texts, *plain, None], pa.string()).cast(kind)})
+    rows = formats.file_format("csv", escape_formulas=True).prepare(table)
+    assert rows.to_pydict() == {"'\uff1dname": [*(f"'{text}" for text in texts), *plain, None]}
+
+
+# What an export costs
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("partitions", [10, 100, 400])
+def test_the_manifest_costs_each_file_the_same(
+    partitions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, to_dict = [0], WrittenFile.to_dict
+
+    def counting(file: WrittenFile) -> dict[str, Any]:
+        listed[0] += 1
+        return to_dict(file)
+
+    monkeypatch.setattr(WrittenFile, "to_dict", counting)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    cluster = MemoryCluster({TOPIC: partitions})
+    for partition in range(partitions):
+        cluster.append(TOPIC, b"v", partition=partition)
+    frame = written(kl.Lab(cluster, cluster), tmp_path, "jsonl", value="text")
+    assert len(frame) == partitions
+    assert listed[0] < 5 * partitions
+    assert len(kl.load(tmp_path)) == partitions
+    assert len(found_in(tmp_path)) == partitions
+
+
+@pytest.mark.parametrize("topic", ["a" * 249, "_hidden", ".hidden", "a" * 101, "Upper.lower-1_2"])
+def test_every_legal_topic_has_files_that_others_find(topic: str, tmp_path: Path) -> None:
+    cluster = MemoryCluster({topic: 1, topic[:-1] + "x": 1})
+    lab = kl.Lab(cluster, cluster)
+    for number, name in enumerate((topic, topic[:-1] + "x")):
+        cluster.append(name, b"%d" % number)
+        frame = lab.export(name, tmp_path, value="text", progress=False)
+        assert only(frame).name.startswith("part-")
+        assert kl.load(only(frame))["value"].tolist() == [str(number)]
+        assert lab.export(name, tmp_path, value="text", progress=False, resume=True).empty
+    assert pyarrow.dataset.dataset(tmp_path).count_rows() == 2
+    assert sorted(kl.load(tmp_path)["topic"]) == sorted([topic, topic[:-1] + "x"])

@@ -6,6 +6,8 @@ import os
 import resource
 import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +249,116 @@ def test_json_lines_hold_the_values_themselves(tmp_path: Path) -> None:
     frame = export(growing(), tmp_path, format="jsonl", value="json", partitions=0)
     lines = [json.loads(line) for path in frame["path"] for line in Path(path).read_text().splitlines()]
     assert [line["n"] for line in lines] == [1, 2, 2.5, "text", 7, None]
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "feather"])
+def test_files_of_an_earlier_export_get_a_column_that_comes_later(file_format: str, tmp_path: Path) -> None:
+    cluster = MemoryCluster({TOPIC: 1})
+    cluster.append(TOPIC, b'{"a": 1}')
+    export(cluster, tmp_path, value="json", format=file_format)
+    cluster.append(TOPIC, b'{"a": 2, "b": "x"}')
+    frame = export(cluster, tmp_path, value="json", format=file_format, resume=True)
+    assert frame["start"].tolist() == [1]
+    names = sorted(path.name for path in tmp_path.glob("part-*"))
+    assert names == [f"part-orders+0+0-1+1.{file_format}", f"part-orders+0+1-2.{file_format}"]
+    table = pyarrow.dataset.dataset(tmp_path, format=file_format).to_table()
+    assert (table["a"].to_pylist(), table["b"].to_pylist()) == ([1, 2], [None, "x"])
+    assert kl.load(tmp_path)["b"].tolist() == [pd.NA, "x"]
+
+
+def test_text_beside_a_number_that_comes_later_is_json_in_all_files(tmp_path: Path) -> None:
+    cluster = MemoryCluster({TOPIC: 1})
+    cluster.append(TOPIC, b'{"a": "x"}')
+    export(cluster, tmp_path, value="json")
+    cluster.append(TOPIC, b'{"a": 2}')
+    export(cluster, tmp_path, value="json", resume=True)
+    assert pyarrow.dataset.dataset(tmp_path).to_table()["a"].to_pylist() == ['"x"', "2"]
+
+
+def test_files_of_other_rows_are_not_put_beside(tmp_path: Path) -> None:
+    export(filled(1), tmp_path, 0, 10)
+    with pytest.raises(ArgumentError, match="was made with value=text, not bytes: ask for the same, or take another"):
+        export(filled(1), tmp_path, 10, 20, value="bytes")
+    with pytest.raises(ArgumentError, match="was made with value=text, not bytes"):
+        export(filled(1), tmp_path, 5, 20, value="bytes", resume=True)
+    export(filled(1), tmp_path, 0, 20, value="bytes", overwrite=True)
+    assert len(kl.load(tmp_path)) == 20
+
+
+def test_a_timeout_is_of_the_whole_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each partition takes four of ten seconds: the third is not done in time."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    cluster = filled(4)
+
+    def pass_time(_: Any, offset: int) -> None:
+        now[0] += 4 if offset == 0 else 0
+
+    cluster.before_step = pass_time
+    with pytest.raises(ExportError, match=r"orders\[2\]@0: the export is not finished: the read stopped .*timeout"):
+        export(cluster, tmp_path, timeout=10)
+    monkeypatch.undo()
+    cluster.before_step = None
+    export(cluster, tmp_path, resume=True)
+    assert places(kl.load(tmp_path)) == everything(4)
+
+
+def test_an_export_that_replaces_and_was_cut_off_twice(tmp_path: Path) -> None:
+    cluster = filled(2)
+    export(cluster, tmp_path, 0, 10)
+    for cut in (25, 30):
+        cut_off(cluster, cut, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            export(cluster, tmp_path, overwrite=True)
+    export(cluster, tmp_path, overwrite=True)
+    assert places(kl.load(tmp_path)) == everything()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_an_export_that_replaces_is_given_up_by_one_of_other_offsets(tmp_path: Path) -> None:
+    cluster = filled(2)
+    export(cluster, tmp_path, 0, 10)
+    cut_off(cluster, 25, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export(cluster, tmp_path, overwrite=True)
+    with pytest.raises(ExportError, match="cut off: resume=True goes on with it, overwrite=True begins anew"):
+        export(cluster, tmp_path, 10, 12)
+    export(cluster, tmp_path, 0, 12, overwrite=True)
+    assert places(kl.load(tmp_path)) == [place for place in everything() if place[1] < 12]
+
+
+# What is read while it is written
+
+
+def test_a_folder_is_loaded_while_it_is_replaced(tmp_path: Path) -> None:
+    """It is the old whole until it is the new whole."""
+    cluster = filled(2)
+    export(cluster, tmp_path)
+    found = []
+
+    def look(*_: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", kl.KafkalabWarning)
+            found.append(places(kl.load(tmp_path)))
+
+    cluster.before_step = look
+    export(cluster, tmp_path, overwrite=True)
+    assert len(found) > 20
+    assert all(one == everything() for one in found)
+
+
+def test_a_file_that_is_replaced_while_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, read = filled(2), Folder.read
+    export(cluster, tmp_path)
+
+    def replaced(folder: Folder, file: str) -> Any:
+        if not file.startswith("_"):
+            monkeypatch.setattr(Folder, "read", read)
+            export(cluster, tmp_path, overwrite=True)
+        return read(folder, file)
+
+    monkeypatch.setattr(Folder, "read", replaced)
+    assert places(kl.load(tmp_path)) == everything()
 
 
 # Places to write to

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
+class MissingFileError(ExportError):
+    """A file is not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """A folder, and the filesystem it is on.
@@ -103,15 +107,22 @@ class Folder:
         Raises
         ------
         ExportError
-            It cannot be read, or is a link that leads out of the folder.
+            It cannot be read, is not there, or is a link that leads out of the folder.
         """
         path = self._path(file)
         with self._reading(file):
             if self.is_local and os.path.dirname(os.path.realpath(path)) != os.path.realpath(self.path):  # noqa: PTH120
                 message = f"{self.to(file)} is a link that leads out of the folder: put the file itself there"
                 raise ExportError(message)
-            with self.filesystem.open_input_file(path) as stream:
-                return stream.read_buffer()
+            if self.size(file) is None:
+                message = f"{self.to(file)} is not there"
+                raise MissingFileError(message)
+            try:
+                with self.filesystem.open_input_file(path) as stream:
+                    return stream.read_buffer()
+            except FileNotFoundError as error:
+                message = f"{self.to(file)} is not there any more"
+                raise MissingFileError(message) from error
 
     @contextmanager
     def writing(self, file: str) -> Iterator[Summed]:

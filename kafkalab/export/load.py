@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, KafkalabWarning
-from kafkalab.export.folder import Folder
+from kafkalab.export.folder import Folder, MissingFileError
 from kafkalab.export.manifest import Manifest, WrittenFile
 from kafkalab.export.names import SUFFIX, manifest_of
-from kafkalab.export.stored import MissingFileError, stored
+from kafkalab.export.stored import stored
 from kafkalab.frame import to_frame
 from kafkalab.model import Receipt
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from kafkalab.errors import ExportError
+from kafkalab.export.folder import MissingFileError
 from kafkalab.export.formats import file_format
 
 if TYPE_CHECKING:
@@ -15,10 +17,6 @@ if TYPE_CHECKING:
 
     from kafkalab.export.folder import Folder
     from kafkalab.export.manifest import WrittenFile
-
-
-class MissingFileError(ExportError):
-    """A file that the manifest lists is not there."""
 
 
 def stored(folder: Folder, file: WrittenFile) -> Iterator[pa.Table]:
@@ -47,7 +45,7 @@ def stored(folder: Folder, file: WrittenFile) -> Iterator[pa.Table]:
 def _bytes(folder: Folder, file: WrittenFile) -> pa.Buffer:
     # Listed, but not named yet: the export was cut off in between, or is just about to.
     for name in (file.name, file.aside, file.name):
-        if folder.size(name) is not None:
+        with suppress(MissingFileError):
             return folder.read(name)
     part = file.part
     message = f"{folder.to(file.name)} is not there, though the manifest lists it: export it again"
