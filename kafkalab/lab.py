@@ -787,14 +787,14 @@ class Lab:
         ordering: GroupOrdering = "partition",
         start: Literal["earliest", "latest", "error"] = "earliest",
         on_error: GroupOnError = "raise",
-        isolation_level: IsolationLevel | str = "read_committed",
+        isolation_level: IsolationLevel | str | None = None,
         group_protocol: Literal["classic", "consumer"] = "classic",
         assignor: str | None = None,
         instance_id: str | None = None,
         buffer_depth: int | None = None,
-        drain_timeout: float = 30.0,
+        drain_timeout: float | None = None,
         commit_interval: float = 1.0,
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | ConsumerSettings | None = None,
     ) -> ConsumerGroup:
         """Return a member of a consumer group, which joins when it is started, and commits what is done.
 
@@ -815,13 +815,15 @@ class Lab:
             have no order among keys.
         start : {"earliest", "latest", "error"}
             Where to begin in a partition of which the group has committed nothing, or of whose commit the records are
-            gone.
+            gone: retention has passed them, or the topic was deleted and made anew. The latter is told in ``errors``. A
+            log that was cut is read from its beginning, whatever this is, but for "error".
         on_error : {"raise", "skip"} or callable
             What becomes of a record whose handler fails: the group stops, and reads it again when it is started next;
             or it is passed over, counted, and told in ``errors``. A function is called with the `HandlerError`: if it
             returns, the record is passed over; if it raises, the group stops with that.
-        isolation_level : {"read_committed", "read_uncommitted"}
-            Which records of transactions are visible.
+        isolation_level : {"read_committed", "read_uncommitted"}, optional
+            Which records of transactions are visible; by default what ``settings`` say, or else those that are
+            committed.
         group_protocol : {"classic", "consumer"}
             Who assigns partitions: a member, or the broker (KIP-848, Kafka 4).
         assignor : str, optional
@@ -832,12 +834,13 @@ class Lab:
         buffer_depth : int, optional
             How many records of a partition may wait for a worker before it is paused; by default 20,000 shared by all
             partitions, and at least 1,000.
-        drain_timeout : float
-            For how many seconds a partition that is to be given up waits for the handler to end.
+        drain_timeout : float, optional
+            For how many seconds a partition that is to be given up waits for the handler to end; by default 30, or half
+            of ``max.poll.interval.ms`` where that is less.
         commit_interval : float
             Seconds between commits.
-        settings : mapping, optional
-            More of librdkafka's options for the client, or an object with ``to_librdkafka()``.
+        settings : mapping or ConsumerSettings, optional
+            More of librdkafka's options for the client.
 
         Returns
         -------
@@ -859,7 +862,8 @@ class Lab:
         ...     lab.consumer_group("billing", "orders", print).run(seconds=0.1).handled
         0
         """
-        membership = Membership(group_id, start, group_protocol, assignor, instance_id, str(isolation_level))
+        level = None if isolation_level is None else str(isolation_level)
+        membership = Membership(group_id, start, group_protocol, assignor, instance_id, level)
         return ConsumerGroup(
             self.metadata,
             membership,
