@@ -203,11 +203,14 @@ class DecodedValues:
         The rows that could not be read, in order, and why.
     left_out : list of str
         Fields that were seen, and not built.
+    widened : list of (str or None)
+        Fields, or the whole, in which integers became floats, since other values are floats.
     """
 
     has_whole: bool
     errors: list[tuple[int, str]]
     left_out: list[str]
+    widened: list[str | None]
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[Any, Any]: ...
 
 def decode_json(

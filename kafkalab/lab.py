@@ -35,7 +35,7 @@ from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import MapOptions, map_parts
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
-from kafkalab.rows import Names, RowOptions, RowShaper
+from kafkalab.rows import ERROR_COLUMNS, Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.shown import ShownSession
@@ -1293,7 +1293,7 @@ class Lab:
         """Return the frame of a few rows, with the columns that were asked for."""
         receipt = replace(receipt, partitions=tuple(_with_rows(part, table) for part in receipt.partitions))
         if "errors" not in reading and table["_error"].null_count == table.num_rows:
-            table = table.drop_columns(["_error", "_raw"])
+            table = table.drop_columns([name for name in ERROR_COLUMNS if name in table.column_names])
         columns = reading.get("columns")
         if columns is not None:
             for name in columns:
