@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from kafkalab import _native
 from kafkalab.errors import BrokerUnreachableError, KafkalabError, UnknownTopicError
 from kafkalab.fetch.base import Fetched
-from kafkalab.fetch.connections import Connections
 from kafkalab.fetch.conversation import MOVED, Conversation, Job, Lane
 from kafkalab.fetch.loss import deleted
 from kafkalab.fetch.probing import IN_FLIGHT, Walk, walks_over
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from kafkalab.cluster import Cluster
     from kafkalab.connection import ConnectionConfig
     from kafkalab.fetch.base import FetchControl, FetchOptions
-    from kafkalab.fetch.wire import BrokerConnection
     from kafkalab.model import OffsetRange
+    from kafkalab.net.wire import BrokerConnection
 
 _BACK_OFF_S = 0.1
 _LOOK_S = 0.1
@@ -41,7 +40,7 @@ class ArrowFetcher:
     config : ConnectionConfig
         How to get in.
     cluster : Cluster
-        Asked for leaders, and for watermarks when the log has moved under a read.
+        Asked for leaders, and for watermarks when the log has moved under a read; its connections are used too.
     connections : int
         Most connections to one leader.
     response_bytes : int
@@ -56,7 +55,7 @@ class ArrowFetcher:
     ) -> None:
         self._config = config
         self._cluster = cluster
-        self._open = Connections(config)
+        self._open = cluster.connections
         self._connections = connections
         self._response_bytes = response_bytes
         self._stats = FetchStats()

@@ -13,9 +13,9 @@ from confluent_kafka import KafkaError
 from kafkalab.errors import ReadTimeoutError
 from kafkalab.fetch.base import Fetched
 from kafkalab.fetch.loss import after_loss, made_anew
-from kafkalab.fetch.requests import OUT_OF_RANGE, PartitionFetch
-from kafkalab.fetch.wire import parsed
+from kafkalab.fetch.parsing import parsed
 from kafkalab.model import IsolationLevel, OffsetRange, StopReason
+from kafkalab.net.requests import OUT_OF_RANGE, PartitionFetch
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kafkalab import _native
     from kafkalab.cluster import Metadata
     from kafkalab.fetch.base import FetchControl, FetchOptions
-    from kafkalab.fetch.wire import BrokerConnection
+    from kafkalab.net.wire import BrokerConnection
 
 _FIRST_PARTITION_BYTES = 256 << 10  # a read of a few records should not wait for megabytes
 _MOST_PARTITION_BYTES = 4 << 20

@@ -15,11 +15,11 @@ import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Assignment
 
-from kafkalab.cluster import translate
 from kafkalab.errors import ArgumentError, KafkalabWarning, ReadTimeoutError
 from kafkalab.fetch.base import HEADERS, TIMESTAMP, Fetched, record_schema
 from kafkalab.fetch.loss import after_loss, deleted, made_anew
 from kafkalab.model import FetchStats, OffsetRange, StopReason
+from kafkalab.translation import translate
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence

@@ -10,9 +10,9 @@ import pyarrow as pa
 from confluent_kafka import KafkaError
 
 from kafkalab.fetch.base import Fetched
-from kafkalab.fetch.requests import OUT_OF_RANGE, PartitionFetch
-from kafkalab.fetch.wire import parsed
+from kafkalab.fetch.parsing import parsed
 from kafkalab.model import OffsetRange, StopReason
+from kafkalab.net.requests import OUT_OF_RANGE, PartitionFetch
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kafkalab import _native
     from kafkalab.fetch.conversation import Job
-    from kafkalab.fetch.wire import BrokerConnection
+    from kafkalab.net.wire import BrokerConnection
 
 IN_FLIGHT = 20
 
