@@ -54,17 +54,6 @@ def sized(data: bytes) -> bytes:
     return struct.pack(">i", len(data)) + data
 
 
-def authenticated(answer: bytes) -> tuple[int, str, bytes, int]:
-    """Return the error code, its reason, the token and the lifetime in ms that a SaslAuthenticate v1 answer has."""
-    code, length = struct.unpack_from(">hh", answer)
-    place = 4 + max(length, 0)
-    reason = answer[4:place].decode(errors="replace")
-    (size,) = struct.unpack_from(">i", answer, place)
-    end = place + 4 + max(size, 0)
-    (lifetime_ms,) = struct.unpack_from(">q", answer, end)
-    return code, reason, answer[place + 4 : end], lifetime_ms
-
-
 def _partition(part: PartitionFetch, version: int) -> bytes:
     epoch = struct.pack(">i", -1) if version >= _LEADER_EPOCH else b""
     start = struct.pack(">q", -1) if version >= _LOG_START else b""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from kafkalab import _native
 from kafkalab.errors import (
-    AuthenticationError,
     BrokerUnreachableError,
     ConfigError,
     CorruptDataError,
@@ -20,26 +19,24 @@ from kafkalab.errors import (
     UnsupportedError,
 )
 from kafkalab.fetch.coverage import verifies
+from kafkalab.fetch.login import Login
 from kafkalab.fetch.requests import (
     API_VERSIONS,
     FETCH,
     FETCH_VERSIONS,
-    SASL_AUTHENTICATE,
-    SASL_HANDSHAKE,
-    authenticated,
     fetch_request,
-    sized,
     string,
 )
 from kafkalab.model import IsolationLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kafkalab.connection import ConnectionConfig
     from kafkalab.fetch.base import FetchOptions
     from kafkalab.fetch.requests import PartitionFetch
 
+_PORTS = range(1, 2**16)
 _TIMEOUT_S = 30.0
 _CONNECT_S = 10.0
 _LONGEST_WAIT_S = 1.0  # of a fetch, for records to come
@@ -92,6 +89,8 @@ class BrokerConnection:
     """
 
     def __init__(self, config: ConnectionConfig, host: str, port: int, stop: _native.StopFlag) -> None:
+        if port not in _PORTS:
+            raise BrokerUnreachableError(f"{host}:{port} is the address of no broker: a port is 1 to 65535")
         self._config = config
         self._address = f"{host}:{port}"
         self.stop = stop
@@ -130,6 +129,16 @@ class BrokerConnection:
         except OSError as error:
             raise BrokerUnreachableError(f"{self._address}: {error}") from error
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise kafkalab's errors for what goes wrong later; what another connection may mend stays an OSError."""
+        try:
+            yield
+        except _native.MalformedResponseError as error:
+            raise CorruptDataError(f"{self._address}: {error}") from error
+        except _native.TlsError as error:
+            raise ConnectionResetError(f"{self._address}: {error}") from error
+
     def _no_broker(self, why: object) -> BrokerUnreachableError:
         return BrokerUnreachableError(f"{self._address} answers as no Kafka broker does: check host and port ({why})")
 
@@ -151,8 +160,8 @@ class BrokerConnection:
         answer = self._ask(API_VERSIONS, 0, b"")
         code, count = struct.unpack_from(">hi", answer)
         entries = struct.iter_unpack(">hhh", answer[6 : 6 + 6 * count])
-        versions = {key: (least, most) for key, least, most in entries} if code == 0 else {}
-        least, most = versions.get(FETCH, (0, -1))
+        self.versions = {key: (least, most) for key, least, most in entries} if code == 0 else {}
+        least, most = self.versions.get(FETCH, (0, -1))
         common = [version for version in FETCH_VERSIONS if least <= version <= most]
         if not common:
             raise UnsupportedError(f"{self._address} speaks Fetch {least} to {most}, and this engine 4 to 11")
@@ -179,53 +188,15 @@ class BrokerConnection:
         """Log in, or anew: nothing may be in flight."""
         if not self._config.security_protocol.startswith("SASL"):
             return
-        mechanism = str(self._config.get("sasl.mechanism"))
         self._login_ends = float("inf")  # until the broker says otherwise
-        answer = self._ask(SASL_HANDSHAKE, 1, string(mechanism.encode()))
-        if struct.unpack_from(">h", answer)[0]:
-            raise AuthenticationError(f"{self._address} does not take sasl.mechanism={mechanism}")
-        if mechanism.startswith("SCRAM"):
-            self._scram(mechanism)
-        else:
-            complaint = self._authenticate(self._bearer() if mechanism == "OAUTHBEARER" else self._plain())
-            if complaint:
-                # A refused token comes back without an error code, as a challenge that holds the reason (RFC 7628).
-                why = self._config.scrub(complaint.decode(errors="replace"))
-                raise AuthenticationError(f"{self._address} refused the token: {why}")
-
-    def _plain(self) -> bytes:
-        return b"\0%b\0%b" % (self._secret("sasl.username"), self._secret("sasl.password"))
-
-    def _bearer(self) -> bytes:
-        token, _, *rest = self._config.options["oauth_cb"](self._config.get("sasl.oauthbearer.config", ""))
-        extensions: Mapping[str, str] = rest[1] if len(rest) > 1 else {}
-        pairs = "".join(f"{name}={value}\x01" for name, value in extensions.items())
-        return f"n,,\x01auth=Bearer {token}\x01{pairs}\x01".encode()
-
-    def _scram(self, mechanism: str) -> None:
-        from scramp import ScramClient, ScramException
-
-        client = ScramClient(
-            [mechanism], self._secret("sasl.username").decode(), self._secret("sasl.password").decode()
-        )
-        try:
-            client.set_server_first(self._authenticate(client.get_client_first().encode()).decode())
-            client.set_server_final(self._authenticate(client.get_client_final().encode()).decode())
-        except ScramException as error:
-            raise AuthenticationError(f"{self._address}: {mechanism} failed: {error}") from error
-
-    def _secret(self, name: str) -> bytes:
-        return str(self._config.get(name, "")).encode()
-
-    def _authenticate(self, message: bytes) -> bytes:
-        answer = self._ask(SASL_AUTHENTICATE, 1, sized(message))
-        code, reason, token, lifetime_ms = authenticated(answer)
-        if code:
-            why = reason or f"error {code}"
-            raise AuthenticationError(f"{self._address} refused the login: {self._config.scrub(why)}")
+        with self._translated():
+            lifetime_ms = Login(self._config, self._address, self.versions, self._ask, self._ask_raw).run()
         if lifetime_ms > 0:
             self._login_ends = time.monotonic() + max(lifetime_ms / 1000 * _RENEWED_AT, _LEAST_LIFETIME_S)
-        return token
+
+    def _ask_raw(self, message: bytes) -> bytes:
+        self._native.send(message, timeout=self._timeout_s, stop=self.stop)
+        return self._native.receive(self._timeout_s, stop=self.stop)
 
     # Fetch
 
@@ -243,7 +214,8 @@ class BrokerConnection:
         body = fetch_request(
             topic, parts, version, read_committed=read_committed, max_wait_ms=max_wait_ms, max_bytes=max_bytes
         )
-        return self._send(FETCH, version, body)
+        with self._translated():
+            return self._send(FETCH, version, body)
 
     def receive_fetch(self, correlation_id: int) -> _native.FetchResponse:
         """Return the answer to a fetch.
@@ -256,12 +228,8 @@ class BrokerConnection:
             The connection broke: another one may do.
         """
         version, timeout = self.fetch_version, self._timeout_s + _LONGEST_WAIT_S
-        try:
+        with self._translated():
             answer = self._native.receive_fetch(timeout, version=version, correlation_id=correlation_id, stop=self.stop)
-        except _native.MalformedResponseError as error:
-            raise CorruptDataError(f"{self._address}: {error}") from error
-        except _native.TlsError as error:
-            raise ConnectionResetError(f"{self._address}: {error}") from error
         self._unanswered -= 1
         return answer
 
