@@ -279,7 +279,7 @@ def test_an_answer_that_drips_times_out(begun: bytes) -> None:
     def drip(client: socket.socket) -> None:
         client.sendall(begun)
         while not over.wait(0.02):
-            client.send(b"\0")
+            client.send(b"\x01")
 
     with served(drip) as port:
         connection = Connection.open("127.0.0.1", port, connect_timeout=5)
