@@ -178,7 +178,7 @@ class HandlerError(KafkalabError, RuntimeError):
 
 
 class ExportError(KafkalabError, OSError):
-    """A file could not be written; files finished before are whole."""
+    """A file could not be written, or is damaged; or another export has the folder. Files finished before are whole."""
 
 
 class BrokerStartError(KafkalabError, RuntimeError):
@@ -200,9 +200,13 @@ class KafkalabWarning(UserWarning):
         super().__init__(safe(message))
 
 
-class LimitWarning(KafkalabWarning):
+class IncompleteWarning(KafkalabWarning):
+    """A read ended before the end of its range, or records of the range were gone: the answer is of a part of it."""
+
+
+class LimitWarning(IncompleteWarning):
     """A read stopped at its guard (``limit``, ``max_bytes`` or ``timeout``) before the end of its range."""
 
 
-class DataLossWarning(KafkalabWarning):
+class DataLossWarning(IncompleteWarning):
     """Records of the asked range were gone, and the caller chose to go on."""

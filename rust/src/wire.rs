@@ -22,7 +22,7 @@ const TLS_READ_BYTES: usize = 128 << 10;
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
 /// A peer that sends less than this many bytes a second, once its timeout is over, is given up.
-const SLOWEST: u32 = 1 << 10;
+const SLOWEST: u32 = 4 << 10;
 /// However fast it sends, no answer takes longer.
 const LONGEST: Duration = Duration::from_secs(3600);
 /// The next address of a host is tried beside those before it when these have not answered for so long (RFC 8305).
