@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
+from kafkalab import units
 from kafkalab.cells import kernel_shell
 from kafkalab.decode.joining import unify
 from kafkalab.fetch.base import Stop
@@ -272,9 +273,9 @@ class Tail:
 
     def _wait(self, is_so: Callable[[], bool], seconds: float) -> None:
         """Wait until something is so, where Ctrl-C comes through: without a lock that it could leave locked."""
+        end = time.monotonic() + units.seconds(seconds)
         told: SimpleQueue[None] = SimpleQueue()
         leave = self.subscribe(lambda: told.put(None))
-        end = time.monotonic() + seconds
         try:
             while self.running and not is_so() and (left := end - time.monotonic()) > 0:
                 with suppress(Empty):

@@ -103,17 +103,19 @@ class ArrowFetcher:
         """Return why this engine cannot read here though librdkafka may; None where a broker lets it in.
 
         rustls refuses certificates that OpenSSL accepts: of X.509 v1, with the name in CN only, or a server that is its
-        own authority.
+        own authority. One broker that is away says nothing; if none lets it in, the reason is of this engine.
         """
+        failed: KafkalabError | None = None
         for address in self._cluster.brokers().values():
             try:
                 self._open.give_back(address, self._open.take(address, _native.StopFlag()))
-            except BrokerUnreachableError:
-                continue
+            except BrokerUnreachableError as error:
+                failed = error
             except KafkalabError as error:
                 return str(error)
-            return None
-        return None
+            else:
+                return None
+        return None if failed is None else str(failed)
 
     def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Generator[Fetched]:
         """Yield the visible records of the ranges, in steps as large as they come."""
