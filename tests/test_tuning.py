@@ -261,6 +261,31 @@ class TestAdvice:
         assert found.text.startswith("Bottleneck: ")
         assert found.evidence
 
+    @pytest.mark.parametrize(
+        ("settings", "change"),
+        [
+            (
+                kl.ConsumerSettings(max_partition_fetch_bytes=65_536, fetch_max_bytes=65_536),
+                "fetch_max_bytes 64 KiB -> 1 MiB",
+            ),
+            (
+                kl.ConsumerSettings(max_partition_fetch_bytes=65_536, fetch_max_bytes=131_072),
+                "max_partition_fetch_bytes 64 KiB -> 128 KiB",
+            ),
+        ],
+    )
+    def test_what_is_advised_changes_something(self, settings: kl.ConsumerSettings, change: str) -> None:
+        found = measured({"settings": settings}, fetch_size_avg=9000, **STARVED).advice
+        assert (found.bottleneck, str(found.change)) == ("fetch size", change)
+
+    def test_what_is_at_its_most_is_not_raised(self) -> None:
+        full = kl.ConsumerSettings(queued_max_messages_kbytes=2_097_151, queued_min_messages=10_000_000)
+        found = measured({"settings": full}, burst_records=220_000, bytes_rate=1e9, **SAWTOOTH, **STARVED).advice
+        assert (found.bottleneck, found.change) == ("queue memory", None)
+        crowd: dict[str, Any] = {"ordering": "unordered", "workers": 1000}
+        assert measured(crowd, busy=999, **SEPARATE).advice.change is None
+        assert str(measured({**crowd, "workers": 600}, busy=599, **SEPARATE).advice.change) == "workers 600 -> 1000"
+
     def test_partitions_that_are_read_alike_are_not_hot(self) -> None:
         even = measured(busy=1.2, partition_share=dict.fromkeys(range(4), 0.25), **SEPARATE)
         assert even.advice.bottleneck == "application"

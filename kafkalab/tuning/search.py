@@ -19,6 +19,7 @@ Cell: TypeAlias = "tuple[tuple[str, Any], ...]"
 """One configuration: names of knobs with their values, in the order of the space."""
 
 OTHER_KNOBS = ("workers", "worker_kind", "ordering", "buffer_depth")
+MOST_WORKERS = 1_000
 LEAST_S = 1.0
 """The shortest measurement that says anything."""
 RACING_SHARE = 0.2
