@@ -16,7 +16,7 @@ from kafkalab.errors import ConfigError
 from kafkalab.librdkafka_log import LibrdkafkaLog
 from kafkalab.properties import read_properties
 from kafkalab.secret import Secret
-from kafkalab.sources import Environment, checked, read_profile, seal, sealed
+from kafkalab.sources import Environment, checked, read_profile, seal, sealed, warn_if_others_may_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,6 +104,7 @@ class ConnectionConfig:
             config_file, profile = environment.config_file, environment.profile
         if config_file is not None:
             layers.append(read_properties(Path(config_file)))
+            warn_if_others_may_read(Path(config_file).expanduser(), layers[-1])
         if profile is not None:
             layers.append(read_profile(profile, environment.profiles))
         layers = [checked(layer) for layer in (*layers, environment.settings)]

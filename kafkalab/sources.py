@@ -87,10 +87,15 @@ def read_profile(name: str, path: Path) -> dict[str, Setting]:
             + "".join(f"; did you mean {other!r}?" for other in like)
         )
     settings = sealed(profiles[name], f"profile {name!r} in {path}")
+    warn_if_others_may_read(path, settings)
+    return settings
+
+
+def warn_if_others_may_read(path: Path, settings: dict[str, Setting]) -> None:
+    """Warn where a file that holds a secret is not its owner's alone."""
     if any(options.is_secret(key, "") for key in settings) and _others_may_read(path):
         message = f"{path} holds a password or key, and other users can read it: chmod 600 {path}"
-        warnings.warn(message, KafkalabWarning, stacklevel=3)
-    return settings
+        warnings.warn(message, KafkalabWarning, stacklevel=4)
 
 
 def checked(layer: dict[str, Setting]) -> dict[str, Setting]:
