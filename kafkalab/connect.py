@@ -84,7 +84,8 @@ def connect(
 def _fetcher(engine: str, config: ConnectionConfig, cluster: Cluster) -> Fetcher:
     if engine not in get_args(Engine):
         raise ArgumentError(f"engine is 'auto', 'arrow' or 'librdkafka', not {engine!r}")
-    portable, fast = LibrdkafkaFetcher(config, cluster), ArrowFetcher(config, cluster)
+    portable = LibrdkafkaFetcher(config, cluster)
+    fast = ArrowFetcher(config, cluster, portable=portable if engine == "auto" else None)
     if engine == "librdkafka":
         return portable
     option = unsupported_option(config)

@@ -115,7 +115,7 @@ class TestCommands:
         assert sorted(kl.load(tmp_path)["n"]) == list(range(6))
         code, _, err = run(capsys, "export", TOPIC, str(tmp_path), "--value", "json", "--format", "csv")
         assert code == 1
-        assert err.startswith(f"kafkalab: orders[0]: {tmp_path}/orders+0+0-3.csv already has offsets")
+        assert err.startswith(f"kafkalab: orders[0]: {tmp_path}/part-orders+0+0-3.csv already has offsets")
         code, out, err = run(capsys, "export", TOPIC, str(tmp_path), "--value", "json", "--format", "csv", "--resume")
         assert (code, out, err) == (0, "", f"No file was written: {tmp_path} has all of it.\n")
 

@@ -15,6 +15,7 @@ from kafkalab.cli.show import json_line, plain_line, rows_of, show
 from kafkalab.errors import ArgumentError, KafkalabError
 from kafkalab.frame import warn_if_short
 from kafkalab.model import StopReason
+from kafkalab.rows import ERROR_COLUMNS
 
 if TYPE_CHECKING:
     import argparse
@@ -83,7 +84,7 @@ def _print(scan: Scan, given: argparse.Namespace) -> None:
     line: Callable[[Mapping[str, Any]], str] = json_line if given.json else plain_line
     for rows in scan:
         if given.errors is None and "_error" in rows.schema.names and rows["_error"].null_count == rows.num_rows:
-            rows = rows.drop_columns(["_error", "_raw"])  # noqa: PLW2901 - the rows as they are shown
+            rows = rows.drop_columns([name for name in ERROR_COLUMNS if name in rows.schema.names])  # noqa: PLW2901 - the rows as they are shown
         sys.stdout.writelines(f"{line(row)}\n" for row in rows.to_pylist())
         sys.stdout.flush()
 

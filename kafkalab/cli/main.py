@@ -83,7 +83,8 @@ def _run(given: argparse.Namespace) -> None:
 
 def _failed(error: KafkalabError, *, debug: bool) -> int:
     if debug:
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).split("\n"):
+            print(safe(line), file=sys.stderr)
     print(f"kafkalab: {safe(str(error))}", file=sys.stderr)
     return USAGE if isinstance(error, ArgumentError | ConfigError | PositionError) else FAILED
 
