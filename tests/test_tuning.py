@@ -46,7 +46,7 @@ from kafkalab.tuning.meter import (
 from kafkalab.tuning.phases import is_live
 from kafkalab.tuning.reader import Reader, TimedPool
 from kafkalab.tuning.search import Cell, Trial
-from kafkalab.tuning.sweep import Journal, SweepResult
+from kafkalab.tuning.sweep import Journal, SweepResult, _trial
 from tests.interrupts import SECONDS, ends, interrupted
 
 if TYPE_CHECKING:
@@ -742,6 +742,12 @@ class TestSweepResult:
         assert found.frame[["low", "high"]].isna().all(axis=None)
         assert "with 200 records/s. It ran once" in found.explain()
         assert found.plot()._repr_png_().startswith(b"\x89PNG")
+
+    def test_a_run_in_which_nothing_came_counts(self) -> None:
+        still = _trial(0, (), 5.0, measured(samples=0))
+        assert still.rates == (0.0,)
+        found = search.rate([still, replace(still, rates=(100.0,)), replace(still, rates=(100.0,))])
+        assert (found.median, found.low) == (100.0, 0.0)
 
     def test_runs_that_differ_are_within_noise(self) -> None:
         cheap, dear = (("workers", 1),), (("workers", 2),)

@@ -160,7 +160,7 @@ def race(
 
 def rate(trials: Sequence[Trial]) -> Estimate:
     """Return what trials of one cell say together, a value each: its stretches differ less than runs do."""
-    return Estimate.over_runs([statistics.median(trial.rates) for trial in trials if trial.rates])
+    return Estimate.over_runs([statistics.median(trial.rates) for trial in trials])
 
 
 def late_rate(trials: Sequence[Trial]) -> Estimate:
