@@ -22,7 +22,7 @@ import kafkalab as kl
 from kafkalab.brokers.registry import SchemaRegistry, basic
 from kafkalab.connection import ConnectionConfig
 from kafkalab.decode.framing import Framed
-from kafkalab.fetch.coverage import unsupported_option
+from kafkalab.net.coverage import unsupported_option
 
 ORDER = json.dumps(
     {
