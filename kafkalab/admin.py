@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from kafkalab import _native
 from kafkalab.diagnosis import Reports, explain
 from kafkalab.errors import AuthenticationError, BrokerUnreachableError, KafkalabError, ReadTimeoutError
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from threading import Event
 
     from confluent_kafka.admin import ClusterMetadata
 
@@ -67,11 +69,11 @@ class Admin:
                     raise translate(error) from error.with_traceback(None)
             return self._made
 
-    def metadata(self, topic: str | None = None) -> ClusterMetadata:
+    def metadata(self, topic: str | None = None, stop: Event | None = None) -> ClusterMetadata:
         """Return brokers and topics, or one of these, and remember the brokers."""
         client, names = self.client, () if topic is None else (topic,)
         try:
-            found = self.ask(lambda seconds: client.list_topics(*names, timeout=seconds))
+            found = self.ask(lambda seconds: client.list_topics(*names, timeout=seconds), stop)
         except KafkalabError:
             self.close()
             raise
@@ -80,18 +82,20 @@ class Admin:
         self.has_controller = found.controller_id in found.brokers
         return found
 
-    def ask(self, call: Callable[[float], _T], **where: Any) -> _T:
+    def ask(self, call: Callable[[float], _T], stop: Event | None = None, **where: Any) -> _T:
         """Return what a call that blocks returns; it is given its timeout, and made again when that is over.
 
         Raises
         ------
         KafkalabError
             What was wrong, or why there is no answer.
+        StoppedError
+            The stop was set first.
         """
         deadline = self._start()
         for seconds in self.attempts():
             future = _in_thread(functools.partial(call, seconds))
-            self._wait({future}, deadline)
+            self._wait({future}, deadline, stop)
             try:
                 return future.result()
             except KafkaException as error:
@@ -113,15 +117,17 @@ class Admin:
                 seconds *= 2  # slow, not down
             self.client.poll(_PAUSE)
 
-    def wait(self, futures: Iterable[Future[Any]]) -> None:
+    def wait(self, futures: Iterable[Future[Any]], stop: Event | None = None) -> None:
         """Wait until all are done.
 
         Raises
         ------
         KafkalabError
             Why some will not be.
+        StoppedError
+            The stop was set first.
         """
-        self._wait(set(futures), self._start())
+        self._wait(set(futures), self._start(), stop)
 
     def result(self, future: Future[_T]) -> _T:
         """Wait for an answer and return it."""
@@ -145,8 +151,10 @@ class Admin:
         self._reports.clear()
         return time.monotonic() + self.timeout
 
-    def _wait(self, futures: set[Future[Any]], deadline: float) -> None:
+    def _wait(self, futures: set[Future[Any]], deadline: float, stop: Event | None) -> None:
         while concurrent.futures.wait(futures, _PAUSE).not_done:
+            if stop is not None and stop.is_set():
+                raise _native.StoppedError("stopped while waiting for the cluster")
             self.client.poll(0)
             self._give_up_if_certain()
             if time.monotonic() > deadline:

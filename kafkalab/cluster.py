@@ -19,6 +19,7 @@ from kafkalab.translation import translate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Future
+    from threading import Event
 
     from confluent_kafka.admin import ClusterMetadata, ListOffsetsResultInfo, TopicDescription, TopicMetadata
 
@@ -63,13 +64,15 @@ class Metadata(Protocol):
             There is none of that name; it says which are like it.
         """
 
-    def watermarks(self, topic: str, partitions: Sequence[int]) -> dict[int, Watermarks]:
+    def watermarks(self, topic: str, partitions: Sequence[int], *, stop: Event | None = None) -> dict[int, Watermarks]:
         """Return where the logs of partitions begin and end.
 
         Raises
         ------
         UnknownPartitionError
             The topic has no such partition.
+        StoppedError
+            The stop was set while this waited.
         """
 
     def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int | None]:
@@ -173,18 +176,20 @@ class Cluster:
                 break
         raise self._admin.translated(error, topic=name)
 
-    def watermarks(self, topic: str, partitions: Sequence[int]) -> dict[int, Watermarks]:
+    def watermarks(self, topic: str, partitions: Sequence[int], *, stop: Event | None = None) -> dict[int, Watermarks]:
         """Return where the logs of partitions begin and end.
 
         Raises
         ------
         UnknownTopicError, UnknownPartitionError
             There is no such topic or partition.
+        StoppedError
+            The stop was set while this waited.
         """
         latest = dict.fromkeys(partitions, OffsetSpec.latest())
-        start = self._list_offsets(topic, dict.fromkeys(partitions, OffsetSpec.earliest()))
-        stable = self._list_offsets(topic, latest, IsolationLevel.READ_COMMITTED)
-        high = self._list_offsets(topic, latest)
+        start = self._list_offsets(topic, dict.fromkeys(partitions, OffsetSpec.earliest()), stop=stop)
+        stable = self._list_offsets(topic, latest, IsolationLevel.READ_COMMITTED, stop=stop)
+        high = self._list_offsets(topic, latest, stop=stop)
         return {p: Watermarks(start[p].offset, stable[p].offset, high[p].offset) for p in latest}
 
     def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int | None]:
@@ -278,15 +283,17 @@ class Cluster:
         """Return the host and port of each broker by id, as they advertise them."""
         return _addresses(self._admin.metadata())
 
-    def leaders(self, topic: str) -> dict[int, tuple[str, int]]:
+    def leaders(self, topic: str, *, stop: Event | None = None) -> dict[int, tuple[str, int]]:
         """Return the host and port of each partition's leader, as the brokers advertise them; asked anew each time.
 
         Raises
         ------
         UnknownTopicError
             There is no such topic.
+        StoppedError
+            The stop was set while this waited.
         """
-        found = self._admin.metadata(topic)
+        found = self._admin.metadata(topic, stop)
         error = found.topics[topic].error
         if error is not None and error.code() in _UNKNOWN_TOPIC:
             raise self._unknown(topic)
@@ -329,7 +336,11 @@ class Cluster:
         return UnknownTopicError(f"the cluster has no such topic; {hint}", topic=name)
 
     def _list_offsets(
-        self, topic: str, specs: Mapping[int, OffsetSpec], isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+        self,
+        topic: str,
+        specs: Mapping[int, OffsetSpec],
+        isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+        stop: Event | None = None,
     ) -> dict[int, ListOffsetsResultInfo]:
         self.connect()
         if not topic or any(partition < 0 for partition in specs):
@@ -339,7 +350,7 @@ class Cluster:
         for seconds in self._admin.attempts():
             asked = {KafkaTopicPartition(topic, p): spec for p, spec in specs.items() if p not in found}
             futures = self._admin.client.list_offsets(asked, isolation_level=isolation, request_timeout=seconds)
-            self._admin.wait(futures.values())
+            self._admin.wait(futures.values(), stop)
             answers = {part.partition: _offset(future) for part, future in futures.items()}
             found |= {p: answer for p, answer in answers.items() if not isinstance(answer, KafkaException)}
             failed = {p: answer for p, answer in answers.items() if isinstance(answer, KafkaException)}
@@ -351,7 +362,7 @@ class Cluster:
             if codes.intersection(_UNKNOWN):
                 self._check(topic, failed)
             # The client answers from what it remembers of the topic, until it is made to look again.
-            self._admin.ask(lambda seconds: self._admin.client.list_topics(topic, timeout=seconds))
+            self._admin.ask(lambda seconds: self._admin.client.list_topics(topic, timeout=seconds), stop)
         partition, error = max(failed.items(), key=lambda item: item[1].args[0].code() not in _NOT_YET)
         raise self._admin.translated(error.args[0], topic=topic, partition=partition) from error
 

@@ -22,6 +22,8 @@ from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did
 from kafkalab.export.begin import begin
 from kafkalab.export.folder import Folder
 from kafkalab.export.formats import file_format
+from kafkalab.export.lock import locked
+from kafkalab.export.names import lock
 from kafkalab.export.write import Export
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
@@ -33,7 +35,7 @@ from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import MapOptions, map_parts
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
-from kafkalab.rows import Names, RowOptions, RowShaper
+from kafkalab.rows import ERROR_COLUMNS, Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.shown import ShownSession
@@ -139,8 +141,8 @@ class Lab:
         self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
-        self._tails: weakref.WeakSet[Tail] = weakref.WeakSet()
-        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_tails]
+        self._started: weakref.WeakSet[Tail | TuningSession] = weakref.WeakSet()
+        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_started]
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -160,9 +162,9 @@ class Lab:
         while self._on_close:
             self._on_close.pop()()
 
-    def _stop_tails(self) -> None:
-        for tail in list(self._tails):
-            tail.stop()
+    def _stop_started(self) -> None:
+        for each in list(self._started):
+            each.stop()
 
     # What is there
 
@@ -565,7 +567,7 @@ class Lab:
         limits = Limits(seconds=readable.pop("timeout", None))
         scan = self._scan(topic, start, "latest", limits, readable, follow=True)
         tail = Tail(scan, rows, hide_no_errors="errors" not in reading, show=_tail_table)
-        self._tails.add(tail)
+        self._started.add(tail)
         when_run_again(_closing(weakref.ref(tail)))
         return tail
 
@@ -717,7 +719,8 @@ class Lab:
         """Write a range of a topic to files, one or more for each partition, in bounded memory.
 
         A file is written under another name, synced and then renamed, so one that has its name is whole. The files are
-        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again.
+        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again. One export
+        at a time writes them.
 
         Parameters
         ----------
@@ -725,7 +728,7 @@ class Lab:
             As in `read`; there is no limit.
         folder : path or URL
             Where to; made if it is not there. URLs are pyarrow's: ``s3://bucket/out``, ``gs://``, ``file://``. A file's
-            name tells its range: ``orders+3+100-250.parquet``.
+            name tells its range: ``part-orders+3+100-250.parquet``.
         format : {"parquet", "csv", "jsonl", "feather"}
             CSV and JSON lines have no bytes: keys and values must be UTF-8 or decoded. CSV has no nested values either:
             these become JSON text. NaN is null in JSON.
@@ -733,11 +736,11 @@ class Lab:
             Go on with an export into this folder that was cut off, however it was, to the end that it was to reach.
             Where none was, write only offsets that are not there yet.
         overwrite : bool
-            Replace files that have some of the same offsets, once the new ones are whole.
+            Replace files that have some of the same offsets, once all the new ones are whole.
         max_file_bytes : int
             Begin another file when one holds that much, in Arrow's memory.
         escape_formulas : bool
-            For CSV: put a ``'`` before text that spreadsheets would run.
+            For CSV: put a ``'`` before text that spreadsheets would run. All of a folder's files have it, or none.
         filesystem : pyarrow.fs.FileSystem, optional
             What has the folder, where a URL does not say.
 
@@ -749,7 +752,10 @@ class Lab:
         Raises
         ------
         ExportError
-            A file cannot be written, or the folder has some of the offsets already. Files that are there are whole.
+            A file cannot be written, the folder has some of the offsets already, or another export writes to it. Files
+            that are there are whole.
+        ArgumentError
+            The folder has files whose rows were made otherwise.
         """
         made = file_format(format, escape_formulas=escape_formulas)
         if max_file_bytes < 1:
@@ -759,11 +765,13 @@ class Lab:
         limits = Limits(seconds=reading.pop("timeout", None))
         scan = self._scan(topic, start, end, limits, reading, own=own)
         where = Folder.at(folder, filesystem)
-        manifest = begin(scan, where, format_name=format, resume=resume, overwrite=overwrite)
-        fields = [name for file in manifest.own for name in file.schema.names]
-        scan.names = Names(dict.fromkeys(fields))
-        export = Export(scan, where, format, made, max_file_bytes, manifest)
-        export.run()
+        where.make()
+        with locked(where, lock(topic, format)) as keep:
+            options = {"escape_formulas": escape_formulas, "resume": resume, "overwrite": overwrite}
+            journal = begin(scan, where, format_name=format, **options)
+            scan.names = Names({name: None for file in journal.manifest.own for name in file.schema.names})
+            export = Export(scan, where, made, max_file_bytes, journal, keep)
+            export.run()
         scan.names.check(scan.row_options)
         return export.frame()
 
@@ -1112,7 +1120,7 @@ class Lab:
         bench = self._bench(topic, start, measuring.settings_of(settings), process, **how)
         session = TuningSession(bench, deadline=deadline)
         shown = session.view = ShownSession(session)
-        self.on_close(session.stop)
+        self._started.add(session)
         when_run_again(shown.close)
         return session
 
@@ -1285,7 +1293,7 @@ class Lab:
         """Return the frame of a few rows, with the columns that were asked for."""
         receipt = replace(receipt, partitions=tuple(_with_rows(part, table) for part in receipt.partitions))
         if "errors" not in reading and table["_error"].null_count == table.num_rows:
-            table = table.drop_columns(["_error", "_raw"])
+            table = table.drop_columns([name for name in ERROR_COLUMNS if name in table.column_names])
         columns = reading.get("columns")
         if columns is not None:
             for name in columns:

@@ -34,8 +34,14 @@ _MEANING: dict[int, tuple[type[errors.KafkalabError], str]] = {
     KafkaError._AUTO_OFFSET_RESET: (errors.DataLossError, "retention has passed it, or the topic was made anew"),
     KafkaError._LOG_TRUNCATION: (errors.DataLossError, "an unclean leader election has cut the log"),
     KafkaError.INVALID_MSG: (errors.CorruptDataError, "read past it, or restore the log from a replica"),
-    KafkaError._BAD_MSG: (errors.CorruptDataError, "read past it, or restore the log from a replica"),
-    KafkaError._BAD_COMPRESSION: (errors.CorruptDataError, "read past it, or restore the log from a replica"),
+    KafkaError._BAD_MSG: (
+        errors.CorruptDataError,
+        "an answer is damaged, or larger than receive.message.max.bytes; engine='arrow' tells which",
+    ),
+    KafkaError._BAD_COMPRESSION: (
+        errors.CorruptDataError,
+        "the batch is damaged, or beyond what librdkafka decompresses; engine='arrow' tells which",
+    ),
     KafkaError._TIMED_OUT: (errors.ReadTimeoutError, "try again, or give a longer timeout"),
     KafkaError._TIMED_OUT_QUEUE: (errors.ReadTimeoutError, "try again, or give a longer timeout"),
     KafkaError._MSG_TIMED_OUT: (errors.ReadTimeoutError, "try again, or give a longer timeout"),

@@ -25,6 +25,7 @@ from kafkalab.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
+    from threading import Event
 
     from numpy.typing import NDArray
 
@@ -181,7 +182,13 @@ class MemoryCluster:
         partitions = tuple(PartitionInfo(p, 0, (0,), (0,)) for p in range(len(self._logs[name])))
         return TopicInfo(name, partitions, topic_id=f"memory-{name}")
 
-    def watermarks(self, topic: str, partitions: Sequence[int]) -> dict[int, Watermarks]:
+    def watermarks(
+        self,
+        topic: str,
+        partitions: Sequence[int],
+        *,
+        stop: Event | None = None,  # noqa: ARG002 - nothing is waited for
+    ) -> dict[int, Watermarks]:
         """Return where each log begins and ends."""
         logs = {partition: self._logs[topic][partition] for partition in partitions}
         committed = IsolationLevel.READ_COMMITTED

@@ -13,6 +13,10 @@ FETCH, SASL_HANDSHAKE, API_VERSIONS, SASL_AUTHENTICATE = 1, 17, 18, 36
 FETCH_VERSIONS = range(4, 12)
 OUT_OF_RANGE = 1
 """The error of a fetch that starts before or behind the log."""
+LARGEST_BATCH_BYTES = 256 << 20
+"""The most that a batch may take, on the wire and decompressed."""
+ANSWERS_FIRST = 8
+"""The version of Fetch since which a broker answers a client above its quota at once, for that to wait."""
 # The versions of Fetch since which it has these fields.
 _LOG_START, _SESSION, _LEADER_EPOCH, _RACK = 5, 7, 9, 11
 

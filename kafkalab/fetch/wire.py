@@ -24,6 +24,7 @@ from kafkalab.fetch.requests import (
     API_VERSIONS,
     FETCH,
     FETCH_VERSIONS,
+    LARGEST_BATCH_BYTES,
     SASL_AUTHENTICATE,
     SASL_HANDSHAKE,
     authenticated,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 30.0
 _CONNECT_S = 10.0
 _LONGEST_WAIT_S = 1.0  # of a fetch, for records to come
+_MOST_HEAD_BYTES = 16 << 20  # of an answer, beside its records
 _RENEWED_AT = 0.8  # of a login's lifetime
 _LEAST_LIFETIME_S = 1.1  # a broker takes no second login within a second, but one after the lifetime
 
@@ -97,6 +99,7 @@ class BrokerConnection:
         self.stop = stop
         self._unanswered = 0
         self._ids = itertools.count(1)
+        self._bounds: dict[int, tuple[int, int]] = {}  # of the answers to come: partitions and bytes
         self._client_id = str(config.get("client.id", "kafkalab")).encode()
         self._timeout_s = _seconds(config, "socket.timeout.ms", _TIMEOUT_S)
         self._login_ends = float("inf")
@@ -243,7 +246,10 @@ class BrokerConnection:
         body = fetch_request(
             topic, parts, version, read_committed=read_committed, max_wait_ms=max_wait_ms, max_bytes=max_bytes
         )
-        return self._send(FETCH, version, body)
+        correlation_id = self._send(FETCH, version, body)
+        # A broker gives a whole batch, however little is asked for.
+        self._bounds[correlation_id] = (len(parts), max_bytes + LARGEST_BATCH_BYTES + _MOST_HEAD_BYTES)
+        return correlation_id
 
     def receive_fetch(self, correlation_id: int) -> _native.FetchResponse:
         """Return the answer to a fetch.
@@ -251,13 +257,21 @@ class BrokerConnection:
         Raises
         ------
         CorruptDataError
-            It is no answer to this request.
+            It is no answer to this request, or much more than was asked for.
         OSError
             The connection broke: another one may do.
         """
         version, timeout = self.fetch_version, self._timeout_s + _LONGEST_WAIT_S
+        partitions, max_bytes = self._bounds.pop(correlation_id)
         try:
-            answer = self._native.receive_fetch(timeout, version=version, correlation_id=correlation_id, stop=self.stop)
+            answer = self._native.receive_fetch(
+                timeout,
+                version=version,
+                correlation_id=correlation_id,
+                partitions=partitions,
+                max_bytes=max_bytes,
+                stop=self.stop,
+            )
         except _native.MalformedResponseError as error:
             raise CorruptDataError(f"{self._address}: {error}") from error
         except _native.TlsError as error:
@@ -274,14 +288,29 @@ def parsed(
     Raises
     ------
     CorruptDataError, UnsupportedError
-        A batch is damaged, too large, or of the format before v2.
+        A batch is damaged, or too large.
     """
     committed = options.isolation_level == IsolationLevel.READ_COMMITTED
     try:
-        while (step := response.next_step(wanted, read_committed=committed, headers=options.headers)) is not None:
+        while (
+            step := response.next_step(
+                wanted, read_committed=committed, headers=options.headers, max_batch_bytes=LARGEST_BATCH_BYTES
+            )
+        ) is not None:
             yield step
-    except (_native.CorruptBatchError, _native.UnsupportedMagicError, _native.BatchTooLargeError) as error:
-        kind = UnsupportedError if isinstance(error, _native.UnsupportedMagicError) else CorruptDataError
-        raise kind(str(error), topic=error.topic, partition=error.partition, offset=error.base_offset) from error
+    except _native.CorruptBatchError as error:
+        raise _placed(CorruptDataError, error, "") from error
+    except _native.UnsupportedMagicError as error:
+        raise _placed(UnsupportedError, error, "") from error
+    except _native.BatchTooLargeError as error:
+        raise _placed(UnsupportedError, error, ": engine='librdkafka' reads it, in as much memory") from error
     except _native.MalformedResponseError as error:
         raise CorruptDataError(str(error)) from error
+
+
+def _placed(
+    kind: type[KafkalabError],
+    error: _native.CorruptBatchError | _native.UnsupportedMagicError | _native.BatchTooLargeError,
+    advice: str,
+) -> KafkalabError:
+    return kind(f"{error}{advice}", topic=error.topic, partition=error.partition, offset=error.base_offset)

@@ -45,8 +45,8 @@ class Elsewhere(Cluster):
         super().__init__(config)
         self._port = port
 
-    def leaders(self, topic: str) -> dict[int, tuple[str, int]]:
-        return dict.fromkeys(super().leaders(topic), ("127.0.0.1", self._port))
+    def leaders(self, topic: str, *, stop: threading.Event | None = None) -> dict[int, tuple[str, int]]:
+        return dict.fromkeys(super().leaders(topic, stop=stop), ("127.0.0.1", self._port))
 
 
 @pytest.fixture(params=["for a connection", "for an answer"])
