@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kafkalab.typed_columns import groups, values_at, with_whole_floats_as_integers
+from kafkalab.typed_columns import as_floats, groups, values_at, with_whole_floats_as_integers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from kafkalab.condition import Part
+    from kafkalab.condition import Part, Path
     from kafkalab.typed_columns import Column
 
     Masks: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.bool_]]
@@ -48,36 +48,36 @@ class Findings:
     ----------
     found, missing : set of str
         Fields that some rows had, and that some did not have.
-    fitting : set of int
-        The parts of the condition that take the values of some row.
-    misfits : dict of int to dict
-        By part, the values that it does not take, in words.
+    fitting : set of tuple
+        Fields for which some part of the condition takes the values of some row.
+    misfits : dict of tuple to dict
+        By fields, the values that a part does not take, in words.
     """
 
     found: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
-    fitting: set[int] = field(default_factory=set)
-    misfits: dict[int, dict[str, None]] = field(default_factory=dict)
+    fitting: set[tuple[Path, ...]] = field(default_factory=set)
+    misfits: dict[tuple[Path, ...], dict[str, None]] = field(default_factory=dict)
 
     def add(self, other: Findings) -> None:
         """Count what another part of the read has met."""
         self.found |= other.found
         self.missing |= other.missing
         self.fitting |= other.fitting
-        for number, kinds in other.misfits.items():
-            self.misfits.setdefault(number, {}).update(kinds)
+        for paths, kinds in other.misfits.items():
+            self.misfits.setdefault(paths, {}).update(kinds)
 
-    def does_not_fit(self, number: int, why: str) -> None:
+    def does_not_fit(self, paths: tuple[Path, ...], why: str) -> None:
         """Count values that a part does not take."""
-        kinds = self.misfits.setdefault(number, {})
+        kinds = self.misfits.setdefault(paths, {})
         if len(kinds) < _MOST_REMEMBERED:
             kinds[why] = None
 
     @property
     def problem(self) -> str | None:
-        """Why the condition makes no sense, if there is a part that takes the values of no row."""
-        for number, kinds in sorted(self.misfits.items()):
-            if number not in self.fitting:
+        """Why the condition makes no sense, if there are fields of which no part takes the values of any row."""
+        for paths, kinds in sorted(self.misfits.items()):
+            if paths not in self.fitting:
                 return f"where does not fit the types of the columns: {'; '.join(sorted(kinds)[:_MOST_KINDS])}"
         return None
 
@@ -86,7 +86,6 @@ class Findings:
 class Matching:
     """A part of a condition, and the types that it was tried on."""
 
-    number: int
     part: Part
     _tried: dict[Types, Types | str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -100,21 +99,31 @@ class Matching:
             is_whole = None not in types
             if isinstance(fitted, str):
                 if is_whole:
-                    findings.does_not_fit(self.number, self._in_words(types, fitted))
+                    findings.does_not_fit(self.part.paths, self._in_words(types, fitted))
                 continue
-            if is_whole and self.number not in findings.fitting and _has_values(values):
-                findings.fitting.add(self.number)
+            if is_whole and self.part.paths not in findings.fitting and _has_values(values):
+                findings.fitting.add(self.part.paths)
             count = rows.num_rows if isinstance(chosen, slice) else len(chosen)
             arrays = [
                 pa.nulls(count, kind) if array is None else array for array, kind in zip(values, fitted, strict=True)
             ]
-            result = evaluated(self.part.expression, arrays, count)
+            result = self._evaluated(arrays, count)
             true[chosen], false[chosen] = _are(result, True), _are(result, False)  # noqa: FBT003 - a value
         return true, false
 
+    def _evaluated(self, arrays: list[pa.Array], count: int) -> pa.ChunkedArray:
+        try:
+            return evaluated(self.part.expression, arrays, count)
+        except pa.ArrowInvalid:
+            if not self.part.compares:
+                raise
+            # An integer is compared with a float that does not hold it.
+            return evaluated(self.part.expression, [as_floats(array) for array in arrays], count)
+
     def _column(self, rows: pa.RecordBatch, path: tuple[str, ...], findings: Findings) -> Column:
         column = values_at(rows, path)
-        (findings.missing if column is None else findings.found).add(".".join(path))
+        if rows.num_rows:
+            (findings.missing if column is None else findings.found).add(".".join(path))
         return column or []
 
     def _exact(self, columns: list[Column]) -> list[Column]:
