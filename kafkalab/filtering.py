@@ -155,4 +155,4 @@ def _takes(matching: Matching, empty: pa.RecordBatch) -> bool:
     if not all(columns):
         return False
     types = tuple(column[0][1].type for column in columns if column)
-    return not matching.mixes_numbers(types) and not isinstance(matching.types(types), str)
+    return not matching.rounds(types) and not isinstance(matching.types(types), str)

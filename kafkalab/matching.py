@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from kafkalab.typed_columns import as_floats, groups, values_at, with_whole_floats_as_integers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Masks: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.bool_]]
     """For which rows it is true, and for which false; for the others it is null."""
+    Evaluate: TypeAlias = Callable[[pc.Expression, Sequence[pa.Array], int], pa.ChunkedArray]
+
     Types: TypeAlias = tuple[pa.DataType | None, ...]
     """The types of the fields of a part; None where they are null."""
 
@@ -91,9 +93,31 @@ class Matching:
 
     def masks(self, rows: pa.RecordBatch, findings: Findings) -> Masks:
         """Return for which rows the part is true, and for which false."""
-        columns = self._exact([self._column(rows, path, findings) for path in self.part.paths])
-        true, false = np.zeros(rows.num_rows, dtype=bool), np.zeros(rows.num_rows, dtype=bool)
-        for chosen, values in self._groups(columns, rows.num_rows):
+        columns = [self._column(rows, path, findings) for path in self.part.paths]
+        is_exact = not self.rounds(values.type for column in columns for _, values in column)
+        try:
+            if is_exact:
+                return self._masks(columns, rows.num_rows, findings, evaluated)
+        except pa.ArrowInvalid:
+            if not self.part.compares:
+                raise
+        # An integer is compared with a float that does not hold it.
+        columns = [with_whole_floats_as_integers(column) for column in columns]
+        return self._masks(columns, rows.num_rows, findings, _with_floats)
+
+    def _column(self, rows: pa.RecordBatch, path: tuple[str, ...], findings: Findings) -> Column:
+        column = values_at(rows, path)
+        if rows.num_rows:
+            (findings.missing if column is None else findings.found).add(".".join(path))
+        return column or []
+
+    def rounds(self, types: Iterable[pa.DataType]) -> bool:
+        """Whether it would make a float of an integer that no float holds."""
+        return self.part.is_large and self.part.compares and any(map(pa.types.is_floating, types))
+
+    def _masks(self, columns: list[Column], count: int, findings: Findings, evaluate: Evaluate) -> Masks:
+        true, false = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        for chosen, values in self._groups(columns, count):
             types = tuple(None if array is None else array.type for array in values)
             fitted = self.types(types)
             is_whole = None not in types
@@ -103,42 +127,13 @@ class Matching:
                 continue
             if is_whole and self.part.paths not in findings.fitting and _has_values(values):
                 findings.fitting.add(self.part.paths)
-            count = rows.num_rows if isinstance(chosen, slice) else len(chosen)
+            size = count if isinstance(chosen, slice) else len(chosen)
             arrays = [
-                pa.nulls(count, kind) if array is None else array for array, kind in zip(values, fitted, strict=True)
+                pa.nulls(size, kind) if array is None else array for array, kind in zip(values, fitted, strict=True)
             ]
-            result = self._evaluated(arrays, count)
+            result = evaluate(self.part.expression, arrays, size)
             true[chosen], false[chosen] = _are(result, True), _are(result, False)  # noqa: FBT003 - a value
         return true, false
-
-    def _evaluated(self, arrays: list[pa.Array], count: int) -> pa.ChunkedArray:
-        try:
-            return evaluated(self.part.expression, arrays, count)
-        except pa.ArrowInvalid:
-            if not self.part.compares:
-                raise
-            # An integer is compared with a float that does not hold it.
-            return evaluated(self.part.expression, [as_floats(array) for array in arrays], count)
-
-    def _column(self, rows: pa.RecordBatch, path: tuple[str, ...], findings: Findings) -> Column:
-        column = values_at(rows, path)
-        if rows.num_rows:
-            (findings.missing if column is None else findings.found).add(".".join(path))
-        return column or []
-
-    def _exact(self, columns: list[Column]) -> list[Column]:
-        if not self.mixes_numbers(values.type for column in columns for _, values in column):
-            return columns
-        return [with_whole_floats_as_integers(column) for column in columns]
-
-    def mixes_numbers(self, types: Iterable[pa.DataType]) -> bool:
-        """Whether it compares integers with floats, and might round the integers."""
-        types = list(types)
-        return (
-            self.part.compares
-            and any(map(pa.types.is_floating, types))
-            and (self.part.is_large or any(map(pa.types.is_integer, types)))
-        )
 
     def _groups(
         self, columns: list[Column], count: int
@@ -225,3 +220,11 @@ def evaluated(expression: pc.Expression, arrays: Sequence[pa.Array], count: int)
     source = ac.Declaration("table_source", ac.TableSourceNodeOptions(table))
     project = ac.Declaration("project", ac.ProjectNodeOptions([expression], [""]))
     return ac.Declaration.from_sequence([source, project]).to_table(use_threads=False).column(0)
+
+
+def _with_floats(expression: pc.Expression, arrays: Sequence[pa.Array], count: int) -> pa.ChunkedArray:
+    """Return what an expression gives, of floats where integers do not do."""
+    try:
+        return evaluated(expression, arrays, count)
+    except pa.ArrowInvalid:
+        return evaluated(expression, [as_floats(array) for array in arrays], count)

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import operator
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -207,6 +208,10 @@ def conditions(parts: st.SearchStrategy[Condition]) -> st.SearchStrategy[Conditi
     )
 
 
+CUTS = st.sets(st.integers(1, 8))
+ALONE = set(range(1, 9))
+
+
 def steps(records: list[Record], cuts: set[int]) -> Iterator[tuple[int, list[bytes]]]:
     return cut([json.dumps(record).encode() for record in records], cuts)
 
@@ -234,10 +239,63 @@ def expected(records: list[Record], condition: Condition) -> list[int]:
     return [number for number, record in enumerate(records) if condition.holds(record) is True]
 
 
+@pytest.mark.parametrize(
+    ("where", "passing"),
+    [
+        (kl.field("a") != kl.field("b"), [1]),
+        (pc.coalesce(kl.field("a"), kl.field("offset")) > 0, [1, 2, 3, 4]),
+        (pc.starts_with(kl.field("s"), "x"), [1]),
+        (~pc.starts_with(kl.field("s"), "x"), [4]),
+        (pc.utf8_length(kl.field("s")) == 3, [1]),
+        (pc.match_substring(kl.field("s"), "yz"), [1]),
+        (kl.field("customer", "city") == "a", [1]),
+        (kl.field("customer", "city").is_null(), [0, 2, 3, 4]),
+        (pc.starts_with(kl.field("customer", "city"), "a") | (kl.field("x") == 1), [0, 1]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cuts", [set(), {1}, {1, 2}, ALONE], ids=str)
+def test_a_step_without_the_field_is_as_any_other(where: Any, passing: list[int], cuts: set[int]) -> None:
+    records: list[Record] = [
+        {"x": 1},
+        {"a": 1, "b": 2, "s": "xyz", "customer": {"city": "a"}},
+        {"a": 1, "s": None, "customer": {"city": None}},
+        {"s": 5, "customer": "a"},
+        {"s": "", "customer": {}},
+    ]
+    assert read(records, cuts, where=where) == (passing, False)
+
+
+@pytest.mark.parametrize("cuts", [set(), {1}, ALONE], ids=str)
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        (kl.field("n") > 5, "(n > 5), where 'n' is string: Function 'greater' has no kernel"),
+        (kl.field("n") > kl.field("m"), "(n > m), where 'n' is string and 'm' is bool"),
+        (kl.field("m").isin([1]), "where 'm' is bool: the list has int64"),
+        (kl.field("o", "x") == 1, "no record has a field 'o.x'"),
+        ((kl.field("offset") < 99) | (kl.field("n") == 1), "where 'n' is string"),
+    ],
+    ids=str,
+)
+def test_a_condition_that_fits_no_record_is_refused_whatever_the_steps(where: Any, says: str, cuts: set[int]) -> None:
+    shaper = RowShaper(RowOptions(value="json", where=where))
+    for start, values in steps([{"n": "x", "m": True}, {"n": "y", "o": 1}, {"m": None}], cuts):
+        shaper.shape(without_headers(step(*values, start=start)))
+    with pytest.raises(ArgumentError, match=re.escape(says)):
+        shaper.names.check(shaper.options)
+
+
+def test_a_value_that_is_no_object_is_compared_as_it_was_written() -> None:
+    shaper = RowShaper(RowOptions(value="json", where=pc.divide(kl.field("value"), 2) == 2))
+    values = [b" 5 ", b"5.0", b"4.0", b"\xef\xbb\xbf4", b'"4"', b"{}", b"null"]
+    assert shaper.shape(without_headers(step(*values, start=0)))["offset"].to_pylist() == [0, 2, 3]
+
+
 # Schemas that disagree
 
 
-AVRO = {
+AVRO: dict[int, tuple[Any, list[Any]]] = {
     1: ("string", ["x", "", "5", "2026-01-01T00:00:00Z"]),
     2: ("long", [5, 7, 2**53 + 1, -1]),
     3: ("double", [5.0, 5.5, math.nan, 0.5]),
@@ -310,10 +368,6 @@ def test_values_of_schemas_that_disagree_are_compared_as_they_are(registry: kl.R
 
 def shaped(shaper: RowShaper, records: list[bytes], cuts: set[int]) -> list[pa.RecordBatch]:
     return [shaper.project(shaper.shape(without_headers(step(*each, start=at)))) for at, each in cut(records, cuts)]
-
-
-CUTS = st.sets(st.integers(1, 8))
-ALONE = set(range(1, 9))
 
 
 @settings(max_examples=50)
