@@ -310,7 +310,7 @@ def test_a_few_bytes_cannot_claim_any_number_of_items(*, skip: bool) -> None:
     schema = record(("n", "int"), ("l", {"type": "array", "items": "null"}))
     most = b"\x02" + b"\xfe" + b"\xff" * 8 + b"\x01" + b"\0"
     decoded = decode([most], schema, wanted={"n"} if skip else None)
-    assert decoded.errors == {0: 'no Avro: field "l": a million items that take no bytes, at byte 11'}
+    assert decoded.errors[0].startswith('no Avro: field "l": it makes far more cells than it has bytes')
 
 
 def test_blocks_may_have_their_size_in_front() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import kafkalab as kl
 from kafkalab.cli.show import json_line, plain_line, rows_of, show
 from kafkalab.errors import ArgumentError, KafkalabError
+from kafkalab.temporal import python_rows
 
 if TYPE_CHECKING:
     import argparse
@@ -79,7 +80,7 @@ def _print(scan: Scan, given: argparse.Namespace) -> None:
     for rows in scan:
         if given.errors is None and "_error" in rows.schema.names and rows["_error"].null_count == rows.num_rows:
             rows = rows.drop_columns(["_error", "_raw"])  # noqa: PLW2901 - the rows as they are shown
-        sys.stdout.writelines(f"{line(row)}\n" for row in rows.to_pylist())
+        sys.stdout.writelines(f"{line(row)}\n" for row in python_rows(rows))
         sys.stdout.flush()
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kafkalab.decode.base import Decoder, Known
 
 _GIVEN = {b"kafkalab": b"given"}
-_MOST_CELLS = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +92,10 @@ class _Decoder:
     ) -> None:
         self._types = {given.name: given.type for given in types}
         self._given = {given.name: natural(given).with_metadata(_GIVEN) for given in types}
-        self._start = pa.schema(list(self._given.values()))
-        self._found = self._start
+        self._found = pa.schema(list(self._given.values()))
         self._native_decode = partial(_native.decode_json, wanted=wanted, flatten=flatten, closed=closed, skip=skip)
 
     def __call__(self, values: pa.Array) -> Decoded:
-        if len(self._found) * len(values) > _MOST_CELLS:
-            self._found = self._start
         rows, has_whole, errors, left_out = self._decode(values)
         fitted, misfits = fit(rows, self._types)
         if misfits:

@@ -21,7 +21,7 @@ from kafkalab.decode.base import JSON_TEXT
 from kafkalab.decode.joining import as_text
 from kafkalab.errors import ArgumentError, DecodeError, did_you_mean
 from kafkalab.fetch.base import TIMESTAMP_TYPES
-from kafkalab.frame import printable
+from kafkalab.temporal import is_outside, python_rows, python_values, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -81,7 +81,7 @@ def file_format(name: str, *, escape_formulas: bool = False) -> FileFormat:
     if name != "csv":
         message = f"escape_formulas is for programs that open CSV, not for {name!r}: leave it out"
         raise ArgumentError(message)
-    return FileFormat(lambda table: _escaped(_flat(table)), _csv, _read_csv)
+    return FileFormat(lambda table: _escaped(_flat(table)), _Csv, _read_csv)
 
 
 @contextmanager
@@ -103,8 +103,7 @@ def whole(writer: Writer, receipt: Callable[[], str]) -> Iterator[Writer]:
 
 
 def _readable(table: pa.Table) -> pa.Table:
-    """Return the rows with bytes as text and times that can be written, for formats of text."""
-    table = printable(table)
+    """Return the rows with bytes as text, for formats of text."""
     for number, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):
             table = table.set_column(number, column.name, table[column.name].cast(pa.string()))
@@ -146,8 +145,10 @@ def _flat(table: pa.Table) -> pa.Table:
     table = _readable(table)
     for number, column in enumerate(table.schema):
         if pa.types.is_nested(column.type):
-            cells = [None if value is None else as_json(value) for value in table[column.name].to_pylist()]
+            cells = [None if value is None else as_json(value) for value in python_values(table[column.name])]
             table = table.set_column(number, column.name, pa.array(cells, pa.string()))
+        elif is_outside(table[column.name]) is not None:
+            table = table.set_column(number, column.name, texts(table[column.name]))
     return table
 
 
@@ -200,7 +201,7 @@ class _JsonLines:
 
     def write_table(self, table: pa.Table) -> None:
         for rows in table.to_batches(max_chunksize=10_000):
-            self._file.write("".join(f"{as_json(self._as_values(row))}\n" for row in rows.to_pylist()).encode())
+            self._file.write("".join(f"{as_json(self._as_values(row))}\n" for row in python_rows(rows)).encode())
 
     def _as_values(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a row with the values that JSON texts stand for."""
@@ -221,9 +222,23 @@ def _feather(file: BinaryIO, schema: pa.Schema) -> Writer:
     return writer
 
 
-def _csv(file: BinaryIO, schema: pa.Schema) -> Writer:
-    writer: Writer = pyarrow.csv.CSVWriter(file, schema)
-    return writer
+class _Csv:
+    """A line of names, and one a row."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._file = file
+        self._schema = schema
+        self._writer = pyarrow.csv.CSVWriter(file, schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        if table.schema.equals(self._schema):
+            self._writer.write_table(table)
+        else:
+            # Some of its times are text, since they can be nothing else.
+            pyarrow.csv.write_csv(table, self._file, pyarrow.csv.WriteOptions(include_header=False))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 # Reading
@@ -283,7 +298,7 @@ def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
     for read in (partial(_restored, kind=kind), pa.array):
         try:
             return read(values)
-        except (pa.ArrowException, TypeError):
+        except (pa.ArrowException, TypeError, ValueError):
             continue
     return as_text(values)
 
@@ -305,8 +320,11 @@ def _times(values: Iterable[str | None], kind: pa.DataType) -> pa.Array:
 
 
 def _cast(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_time(kind):
-        return _times(cells.to_pylist(), kind)
+    if pa.types.is_temporal(kind):
+        try:
+            return _times(cells.to_pylist(), kind) if pa.types.is_time(kind) else cells.cast(kind).combine_chunks()
+        except ValueError:
+            return cells.combine_chunks()  # there are such as no column of times can be made of
     return pa.nulls(len(cells)) if pa.types.is_null(kind) else cells.cast(kind).combine_chunks()
 
 
@@ -336,6 +354,6 @@ def _as_it_is(table: pa.Table) -> pa.Table:
 _FORMATS = {
     "parquet": FileFormat(_as_it_is, _parquet, _read_parquet),
     "feather": FileFormat(_as_it_is, _feather, _read_feather),
-    "csv": FileFormat(_flat, _csv, _read_csv),
+    "csv": FileFormat(_flat, _Csv, _read_csv),
     "jsonl": FileFormat(_readable, _JsonLines, _read_jsonl),
 }

@@ -3,6 +3,7 @@
 mod arrow;
 mod avro;
 mod batch;
+mod budget;
 mod build_info;
 mod columns;
 mod compression;
@@ -18,6 +19,7 @@ mod json;
 mod json_column;
 mod json_cursor;
 mod json_fields;
+mod map_keys;
 mod plan;
 mod protobuf;
 mod reader;
@@ -29,6 +31,7 @@ mod step;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tls;
 mod typed;
 mod wire;
