@@ -43,10 +43,12 @@ def _bounds(kind: pa.DataType) -> tuple[int, int] | None:
         return _FIRST_DAY, _END_DAY
     if pa.types.is_date64(kind):
         return _FIRST_DAY * _DAY_S * 1_000, _END_DAY * _DAY_S * 1_000
-    if pa.types.is_timestamp(kind) and kind.unit != "ns":  # nanoseconds do not reach so far
-        margin = 0 if kind.tz in (None, "UTC") else 1  # for the difference from UTC
+    if pa.types.is_timestamp(kind):
         per_day = _DAY_S * _PER_S[kind.unit]
-        return (_FIRST_DAY + margin) * per_day, (_END_DAY - margin) * per_day
+        margin = 0 if kind.tz in (None, "UTC") else per_day  # for the difference from UTC
+        if kind.unit == "ns":  # they do not reach so far
+            return (margin - 2**63, 2**63 - margin) if margin else None
+        return _FIRST_DAY * per_day + margin, _END_DAY * per_day - margin
     return None
 
 

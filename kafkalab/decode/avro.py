@@ -38,6 +38,8 @@ class Avro:
         columns then, whatever wrote the values.
     registry : Registry or str, optional
         The registry or its URL, where the connection does not name it by ``schema.registry.url``.
+    framed : bool
+        Whether an id stands before values whose schema is given; it is passed over.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class Avro:
     schema: str | Mapping[str, Any] | list[Any] | None = None
     reader_schema: str | Mapping[str, Any] | list[Any] | None = None
     registry: Registry | str | None = None
+    framed: bool = False
     _writer: Schemas | None = field(init=False, repr=False, compare=False, default=None)
     _reader: Schemas | None = field(init=False, repr=False, compare=False, default=None)
     _columns: pa.Schema | None = field(init=False, repr=False, compare=False, default=None)
@@ -104,7 +107,8 @@ class Avro:
     def decoder(self, wanted: Collection[str] | None = None) -> Decoder:
         """Return a decoder, which keeps the schemas that it has seen."""
         if self._writer is not None:
-            return _decoder(Plan.of(self._writer, self._reader, wanted))
+            plan = Plan.of(self._writer, self._reader, wanted)
+            return Framed(lambda _, front: _decoder(plan, front)) if self.framed else _decoder(plan)
         registry = self.bound(None).registry
         return Framed(partial(_choose, cast("Registry", registry), self._reader, wanted))
 
