@@ -40,6 +40,7 @@ from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.shown import ShownSession
 from kafkalab.tail import Tail
+from kafkalab.taking import take
 from kafkalab.timeslice import short_turns
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
@@ -1362,7 +1363,7 @@ def _outermost(table: pa.Table, n: int, *, at_end: bool) -> pa.Table:
     partitions, offsets = (table[name].to_numpy() for name in ("partition", "offset"))
     order = np.lexsort((-offsets if at_end else offsets, partitions))
     rank = np.arange(len(order)) - np.searchsorted(partitions[order], partitions[order])
-    return table.take(order[rank < n])
+    return take(table, order[rank < n])
 
 
 def _rows_by_partition(receipts: Iterable[Receipt]) -> Counter[int]:

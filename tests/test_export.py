@@ -172,13 +172,32 @@ def test_parquet_holds_the_receipt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])
-def test_times_that_no_one_can_write_are_null_with_a_warning(file_format: str, tmp_path: Path) -> None:
+def test_times_that_no_datetime_can_hold_are_written_as_text(file_format: str, tmp_path: Path) -> None:
     lab = lab_of(MemoryRecord(b"a", timestamp_ms=2**63 - 1), MemoryRecord(b"b", timestamp_ms=NEW_YEAR_MS), size=2)
-    with pytest.warns(kl.KafkalabWarning, match="1 times outside the years 1 to 9999"):
-        path = only(written(lab, tmp_path, file_format))
+    path = only(written(lab, tmp_path, file_format))
     times = [row["timestamp"] for row in rows_in(path)]
-    assert times[0] is None
+    assert times[0] == "+292278994-08-17T07:12:55.807+00:00"
     assert str(times[1]).startswith("2026-01-01")
+    assert kl.load(tmp_path)["timestamp"].tolist() == [times[0], str(times[1])]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_times_at_any_depth_are_written_as_they_are(file_format: Any, tmp_path: Path) -> None:
+    times = pa.table(
+        {
+            "t": pa.array([87_741_000_000, -1_000_000, 1], pa.time64("us")),
+            "d": pa.array([2**31 - 1, -800_000, 0], pa.date32()),
+            "inside": pa.array(
+                [[{"t": 0, "d": -(2**31)}], None, []], pa.list_(pa.struct([("t", pa.time32("s")), ("d", pa.date32())]))
+            ),
+        }
+    )
+    lab = lab_of(b"a", b"b", b"c", size=3)
+    lab.export(TOPIC, tmp_path, format=file_format, value=lambda _: times.to_batches()[0], progress=False)
+    rows = rows_in(next(tmp_path.glob(f"*.{file_format}")))
+    assert [str(row["t"])[:8] for row in rows] == ["24:22:21", "-00:00:0", "00:00:00"]
+    assert [str(row["d"]) for row in rows] == ["+5881580-07-11", "-0221-09-04", "1970-01-01"]
+    assert "-5877641-06-23" in str(rows[0]["inside"])
 
 
 @ARROW_FORMATS
