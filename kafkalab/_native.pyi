@@ -283,6 +283,8 @@ class PartitionHead:
         least ``partition_max_bytes`` that brings it.
     old_format : bool
         Whether messages of format v0 or v1 follow on the whole batches.
+    misplaced : int or None
+        The first offset of a batch that cannot stand where it does: batches rise, and end below the high watermark.
     record_bytes : int
         The size of the batches on the wire.
     """
@@ -307,6 +309,8 @@ class PartitionHead:
     def cut_batch_bytes(self) -> int | None: ...
     @property
     def old_format(self) -> bool: ...
+    @property
+    def misplaced(self) -> int | None: ...
     @property
     def record_bytes(self) -> int: ...
 

@@ -84,6 +84,8 @@ def judge(job: Job, head: _native.PartitionHead, track: Track) -> Verdict:
     ------
     KafkalabError
         The broker's error, where another attempt does not mend it.
+    CorruptDataError
+        Batches are out of order: that is outside of their checksums, so none of them is believed.
     UnsupportedError
         Messages of an old format, where no other engine is at hand to read them.
     """
@@ -93,6 +95,9 @@ def judge(job: Job, head: _native.PartitionHead, track: Track) -> Verdict:
     if head.error_code:
         track.patience.failed(_passing(head.error_code, job.topic, head.partition, position))
         return Verdict.MOVED
+    if head.misplaced is not None:
+        message = "the record batch is corrupt: its offsets do not follow those before, or pass the high watermark"
+        raise CorruptDataError(message, topic=job.topic, partition=head.partition, offset=head.misplaced)
     if head.next_offset is not None and head.next_offset > position:
         return Verdict.RECORDS
     if head.old_format:

@@ -239,7 +239,8 @@ class Conversation:
 
     def _steps(self, response: _native.FetchResponse, asked: _Asked, ends: list[Fetched]) -> Iterator[Fetched]:
         topic = self._job.topic
-        wanted = {(topic, p): (position, part.end) for p, (_, part, position) in asked.lanes.items()}
+        asked_of = {} if response.error_code else asked.lanes
+        wanted = {(topic, p): (position, part.end) for p, (_, part, position) in asked_of.items()}
         for step in parsed(response, wanted, self._job.options):
             _, offset_range, _ = asked.lanes[step.partition]
             stop = StopReason.REACHED if step.next_offset >= offset_range.end else None

@@ -45,20 +45,20 @@ impl Order {
     /// Read the header of the first batch, and check its offsets against those before and the high watermark.
     pub fn front<'a>(&self, data: &'a [u8]) -> Result<Front<'a>, BatchError> {
         let front = front(data)?;
-        let Front::Whole(raw_batch) = &front else {
-            return Ok(front);
-        };
-        let reason = if raw_batch.base_offset < self.lowest {
-            "its offsets do not follow those of the batch before"
-        } else if raw_batch.next_offset > self.high_watermark {
-            "its offsets lie behind the high watermark"
-        } else {
-            return Ok(front);
-        };
-        Err(BatchError {
-            base_offset: raw_batch.base_offset,
-            fault: Fault::Corrupt(reason),
-        })
+        match &front {
+            Front::Whole(raw_batch) if !self.allows(raw_batch) => Err(BatchError {
+                base_offset: raw_batch.base_offset,
+                fault: Fault::Corrupt(
+                    "its offsets do not follow those of the batch before, or pass the high watermark",
+                ),
+            }),
+            _ => Ok(front),
+        }
+    }
+
+    /// Whether a batch can stand here.
+    pub fn allows(&self, raw_batch: &RawBatch<'_>) -> bool {
+        self.lowest <= raw_batch.base_offset && raw_batch.next_offset <= self.high_watermark
     }
 
     /// Go behind a batch.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::batch::{Front, Order, RawBatch};
+use crate::batch::{Front, Order, RawBatch, front};
 use crate::error::Malformed;
 use crate::reader::Reader;
 
@@ -52,6 +52,8 @@ pub struct Whole {
     pub cut_batch_bytes: Option<usize>,
     /// Whether messages of format v0 or v1 follow.
     pub old_format: bool,
+    /// The first offset of a batch that cannot stand where it does.
+    pub misplaced: Option<i64>,
 }
 
 /// A response, without the batches' contents.
@@ -67,7 +69,7 @@ pub struct Response {
 pub fn parse(frame: &[u8], version: i16, most: usize) -> Result<Response, Malformed> {
     let mut reader = Reader(frame);
     let cut = Malformed("it is cut");
-    let (mut response, topics) = front(&mut reader, version).ok_or(cut)?;
+    let (mut response, topics) = head(&mut reader, version).ok_or(cut)?;
     if topics > most {
         return Err(TOO_MANY);
     }
@@ -89,7 +91,7 @@ pub fn parse(frame: &[u8], version: i16, most: usize) -> Result<Response, Malfor
 }
 
 /// Read what stands before the topics, and how many these are.
-fn front(reader: &mut Reader<'_>, version: i16) -> Option<(Response, usize)> {
+fn head(reader: &mut Reader<'_>, version: i16) -> Option<(Response, usize)> {
     let mut response = Response {
         correlation_id: reader.i32()?,
         throttle_ms: reader.i32()?,
@@ -165,7 +167,13 @@ fn hiding(bytes: &[u8], producers: &HashSet<i64>, before: Option<i64>) -> Vec<Ab
 fn scan(mut records: &[u8], high_watermark: i64, mut see: impl FnMut(&RawBatch<'_>)) -> Whole {
     let (mut whole, mut order) = (Whole::default(), Order::new(high_watermark));
     loop {
-        match order.front(records) {
+        match front(records) {
+            Ok(Front::Whole(raw_batch)) if !order.allows(&raw_batch) => {
+                return Whole {
+                    misplaced: Some(raw_batch.base_offset),
+                    ..whole
+                };
+            }
             Ok(Front::Whole(raw_batch)) => {
                 whole.next_offset = Some(raw_batch.next_offset);
                 records = &records[raw_batch.size()..];
