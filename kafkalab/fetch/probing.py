@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from kafkalab import _native
 from kafkalab.errors import CorruptDataError
 from kafkalab.fetch.answers import Verdict, continued, grown, heads_of, is_end, judge, nothing, throttled_s
 from kafkalab.fetch.base import Fetched
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kafkalab import _native
     from kafkalab.fetch.answers import Job
     from kafkalab.fetch.wire import BrokerConnection
 
@@ -150,7 +150,7 @@ class Probe:
     def _take(self, response: _native.FetchResponse, walk: Walk) -> Iterator[Fetched]:
         """Yield the records of an answer that were drawn, and move the walk on."""
         for head in heads_of(response, self._job.topic, [walk]):
-            yield from self._act(judge(self._job, head, walk), head, response, walk)
+            yield from self._act(judge(self._job, head, walk, walk.offset_range.end), head, response, walk)
         if walk.settled:
             part = walk.offset_range
             yield Fetched.without_rows(part, part.end, self._job.options, StopReason.REACHED)
@@ -188,7 +188,7 @@ class Probe:
     def _rows(
         self, response: _native.FetchResponse, part: OffsetRange, start: int, end: int
     ) -> Iterator[pa.RecordBatch]:
-        wanted = {(part.topic, part.partition): (start, end)}
+        wanted = {(part.topic, part.partition): (start, end, _native.Transactions())}
         return (pa.record_batch(step) for step in parsed(response, wanted, self._job.options))
 
     def _over_loss(self, walk: Walk) -> Iterator[Fetched]:

@@ -52,7 +52,7 @@ mod _native {
         TlsError, UnsupportedMagicError,
     };
     #[pymodule_export]
-    use crate::fetch::{FetchResponse, PartitionHead, Step};
+    use crate::fetch::{FetchResponse, PartitionHead, Step, Transactions};
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

@@ -46,13 +46,17 @@ pub struct Partition {
 /// What of a partition's batches came whole, told from their headers alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Whole {
+    /// The first offset of the first whole batch.
+    pub base_offset: Option<i64>,
     /// The offset after the last whole batch.
     pub next_offset: Option<i64>,
+    /// The offset after the last batch that does not begin where the one before it ends.
+    pub after_gap: Option<i64>,
     /// The size of the batch that was cut at the end.
     pub cut_batch_bytes: Option<usize>,
     /// Whether messages of format v0 or v1 follow.
     pub old_format: bool,
-    /// The first offset of a batch that cannot stand where it does.
+    /// The first offset of a batch that begins before the last has ended.
     pub misplaced: Option<i64>,
 }
 
@@ -130,7 +134,7 @@ fn partition(
     let records = reader.bytes()?;
     let end = frame.len() - reader.0.len();
     let mut producers = HashSet::new();
-    let whole = scan(records, high_watermark, |raw_batch| {
+    let whole = scan(records, |raw_batch| {
         if !aborted.is_empty() && raw_batch.is_transactional() {
             producers.insert(raw_batch.producer_id);
         }
@@ -164,8 +168,8 @@ fn hiding(bytes: &[u8], producers: &HashSet<i64>, before: Option<i64>) -> Vec<Ab
 }
 
 /// Walk over the headers of the batches, up to the first that is not whole or that the parser will refuse.
-fn scan(mut records: &[u8], high_watermark: i64, mut see: impl FnMut(&RawBatch<'_>)) -> Whole {
-    let (mut whole, mut order) = (Whole::default(), Order::new(high_watermark));
+fn scan(mut records: &[u8], mut see: impl FnMut(&RawBatch<'_>)) -> Whole {
+    let (mut whole, mut order) = (Whole::default(), Order::default());
     loop {
         match front(records) {
             Ok(Front::Whole(raw_batch)) if !order.allows(&raw_batch) => {
@@ -175,6 +179,11 @@ fn scan(mut records: &[u8], high_watermark: i64, mut see: impl FnMut(&RawBatch<'
                 };
             }
             Ok(Front::Whole(raw_batch)) => {
+                let base_offset = raw_batch.base_offset;
+                if whole.next_offset.is_some_and(|end| end != base_offset) {
+                    whole.after_gap = Some(raw_batch.next_offset);
+                }
+                whole.base_offset = whole.base_offset.or(Some(base_offset));
                 whole.next_offset = Some(raw_batch.next_offset);
                 records = &records[raw_batch.size()..];
                 order.pass(&raw_batch);

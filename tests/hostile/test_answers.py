@@ -99,11 +99,16 @@ def overlapping(answer: Answer) -> Answer:
 
 
 def behind_the_end(answer: Answer) -> Answer:
-    answer.parts[0].high_watermark = answer.parts[0].last_stable = 15
+    answer.parts[0].records = plain(0, 10).data + plain(30, 10).data
     return answer
 
 
-@pytest.mark.parametrize("change", [reordered, overlapping, behind_the_end])
+def behind_a_forged_end(answer: Answer) -> Answer:
+    answer.parts[0].high_watermark = answer.parts[0].last_stable = 100
+    return behind_the_end(answer)
+
+
+@pytest.mark.parametrize("change", [reordered, overlapping, behind_the_end, behind_a_forged_end])
 def test_batches_out_of_their_order_are_corrupt(change: Callable[[Answer], Answer]) -> None:
     script = first_only(change)
     with ScriptedBroker({"t": [Log([plain(0, 10), plain(10, 10)])]}, script) as broker, connect(broker) as lab:
@@ -111,6 +116,18 @@ def test_batches_out_of_their_order_are_corrupt(change: Callable[[Answer], Answe
             read(lab)
         assert (caught.value.topic, caught.value.partition) == ("t", 0)
         assert caught.value.offset is not None
+
+
+def test_a_log_that_grows_while_it_is_read_has_records_behind_its_high_watermark() -> None:
+    def grows(fetch: Fetch, answer: Answer) -> Answer:
+        held.batches.append(plain(held.end, 10))
+        answer.parts[0].records += held.batches[-1].data
+        return answer
+
+    held = Log([plain(0, 10), plain(10, 10)])
+    with ScriptedBroker({"t": [held]}, grows) as broker, connect(broker) as lab:
+        assert read(lab, end=15) == rows(15)
+        assert read(lab) == rows(30)
 
 
 # What was not asked for

@@ -62,18 +62,22 @@ class Trial:
 
     def __init__(self, partitions: int, seed: int) -> None:
         self._rng = random.Random(seed)
-        self._broker = ScriptedBroker({"t": logs()[:partitions]}, self._script, most_bytes=600)
+        self._broker = ScriptedBroker({"t": logs()[:partitions]}, self._script)
         self._right = sorted(sum(RIGHT[:partitions], []))
         self._left = 0
+        self._changed: list[tuple[int, int, int]] = []
+        """Where the last mutant differs, from what and to what."""
         self._lock = threading.Lock()
 
     def _script(self, _: Fetch, answer: Answer) -> Scripted:
         with self._lock:
             self._left -= 1
-            if self._left:
-                return answer
-            seed = self._rng.random()
-        return Raw(answer.encode(), damage=lambda frame: mutant(frame, random.Random(seed)))
+            return answer if self._left else Raw(answer.encode(), damage=self._damage)
+
+    def _damage(self, frame: bytes) -> bytes:
+        made = mutant(frame, self._rng)
+        self._changed = [(at, old, new) for at, (old, new) in enumerate(zip(frame, made, strict=False)) if old != new]
+        return made
 
     def run(self, count: int) -> Counter[str]:
         """Read so many times; return how the reads ended."""
@@ -99,7 +103,7 @@ class Trial:
         if not kl.receipt(frame).complete:
             assert set(found) <= set(self._right)
             return "in part"
-        assert found == self._right
+        assert found == self._right, self._changed
         return "right"
 
 
