@@ -128,6 +128,9 @@ def _is_written(job: Job, head: _native.PartitionHead, next_offset: int, track: 
 
 
 def _passing(code: int, topic: str, partition: int | None = None, position: int | None = None) -> KafkalabError:
+    if code < KafkaError.UNKNOWN:  # the client's own errors are below, and no broker's
+        message = f"the broker's answer has the error code {code}, which is none of Kafka's"
+        raise CorruptDataError(message, topic=topic, partition=partition, offset=position)
     error = translate(KafkaError(code), topic=topic, partition=partition, offset=position)
     if code not in _PASSING:
         raise error

@@ -1,7 +1,6 @@
 """Bytes of answers that no broker sends: refused with their place, within bounds of time and memory, or read right."""
 
 import json
-import random
 import struct
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from tests.hostile.scripted_broker import (
     FETCH,
     FIND_COORDINATOR,
     Answer,
-    Batch,
     Fetch,
     Log,
     Part,
@@ -82,9 +80,8 @@ def test_a_flipped_bit_of_a_base_offset_or_a_length_gives_right_rows_or_an_error
                 assert read(lab) == rows(40), bit
                 ended["right"] += 1
             except (kl.CorruptDataError, kl.UnsupportedError) as error:
-                assert (error.topic, error.partition) == ("t", 0)
-                ended["refused"] += 1
-    assert sum(ended.values()) == width
+                ended["refused" if (error.topic, error.partition) == ("t", 0) else "without a place"] += 1
+    assert ended["right"] + ended["refused"] == width
     assert width == 32 or ended["refused"] > width / 2
 
 
@@ -119,7 +116,7 @@ def test_batches_out_of_their_order_are_corrupt(change: Callable[[Answer], Answe
 
 
 def test_a_log_that_grows_while_it_is_read_has_records_behind_its_high_watermark() -> None:
-    def grows(fetch: Fetch, answer: Answer) -> Answer:
+    def grows(_: Fetch, answer: Answer) -> Answer:
         held.batches.append(plain(held.end, 10))
         answer.parts[0].records += held.batches[-1].data
         return answer
@@ -239,7 +236,7 @@ def test_a_batch_larger_than_what_is_asked_for_is_read() -> None:
 
 
 def test_a_broker_before_2_0_has_waited_for_its_quota_itself() -> None:
-    def throttled(fetch: Fetch, answer: Answer) -> Answer:
+    def throttled(_: Fetch, answer: Answer) -> Answer:
         answer.throttle_ms = 60_000
         return answer
 
@@ -255,7 +252,7 @@ def test_a_group_that_is_not_needed_is_no_reason_to_fail(code: int) -> None:
     def refuse(version: int, _: bytes) -> bytes:
         return struct.pack(">ihhihi", 0, code, -1, -1, 0, -1) if version else struct.pack(">hihi", code, -1, 0, -1)
 
-    def late(fetch: Fetch, answer: Answer) -> Answer:
+    def late(_: Fetch, answer: Answer) -> Answer:
         refused.wait(5)
         return answer
 
@@ -314,7 +311,7 @@ def many_partitions(answer: Answer) -> Raw:
     return Raw(head + part * 500_000)
 
 
-def many_topics(answer: Answer) -> Raw:
+def many_topics(_: Answer) -> Raw:
     return Raw(
         struct.pack(">ihi", 0, 0, 0)
         + struct.pack(">i", 2_000_000)
@@ -361,3 +358,14 @@ def test_a_long_header_name_that_is_no_text_is_read_in_bounded_time() -> None:
     assert told["ended"] == "1"
     assert told["grown"] < 200 * MIB
     assert told["seconds"] < 20
+
+
+def test_a_transaction_that_ends_in_another_answer_is_checked_too() -> None:
+    batches = [plain(0, 5, producer=7), plain(5, 5), marker(10, 7, commits=False), plain(11, 5)]
+    whole = Log(batches, aborted=[(7, 0)])
+    with ScriptedBroker({"t": [whole]}, most_bytes=1) as broker, connect(broker) as lab:
+        assert [offset for _, offset, _ in read(lab)] == [*range(5, 10), *range(11, 16)]
+        whole.aborted = [(8, 0)]
+        with pytest.raises(kl.CorruptDataError, match="aborted transactions"):
+            read(lab)
+        assert [offset for _, offset, _ in read(lab, start=7)] == [*range(7, 10), *range(11, 16)]

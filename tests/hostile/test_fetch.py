@@ -1,9 +1,11 @@
 """Fetches from a broker that says what it should not: right rows or a clear error, and never for ever."""
 
+import os
+import signal
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +16,6 @@ from kafkalab.fetch import patience
 from kafkalab.fetch.base import Stop
 from tests.hostile.scripted_broker import (
     FETCH,
-    FIND_COORDINATOR,
     LIST_OFFSETS,
     METADATA,
     NOT_LEADER,
@@ -28,11 +29,7 @@ from tests.hostile.scripted_broker import (
     Script,
     Scripted,
     ScriptedBroker,
-    batch,
-    marker,
-    old_message,
     plain,
-    record,
     until,
 )
 
@@ -76,11 +73,17 @@ def damaged(part: Part) -> None:
 # An error of one connection of several
 
 
-def one_is_corrupt(fetch: Fetch, answer: Answer) -> Answer:
+def one_is_corrupt(_: Fetch, answer: Answer) -> Answer:
     for part in answer.parts:
         if part.partition == 1 and part.records:
             damaged(part)
     return answer
+
+
+def tailed(lab: kl.Lab) -> None:
+    with lab.tail("t", start="earliest") as tail:
+        assert until(lambda: not tail.running)
+        raise tail.error or AssertionError("it has ended without an error")
 
 
 ENDS_EARLY: dict[str, Callable[[kl.Lab], object]] = {
@@ -94,14 +97,15 @@ ENDS_EARLY: dict[str, Callable[[kl.Lab], object]] = {
     "compacted": lambda lab: lab.compacted("t"),
     "sample": lambda lab: lab.sample("t", 70),
     "map": lambda lab: lab.map_partitions("t", len, executor="thread"),
-    "tail": lambda lab: tailed(lab),
+    "tail": tailed,
 }
 
 
-def tailed(lab: kl.Lab) -> None:
-    with lab.tail("t", start="earliest") as tail:
-        assert until(lambda: not tail.running)
-        raise tail.error or AssertionError("it has ended without an error")
+BEHIND: dict[str, Callable[[kl.Lab], object]] = {
+    "read": lambda lab: lab.read("t"),
+    "sample": lambda lab: lab.sample("t", 5, seed=1, start=100),
+    "tail": tailed,
+}
 
 
 @pytest.mark.parametrize("verb", ENDS_EARLY)
@@ -146,17 +150,17 @@ def each_part(change: Callable[[Part], None]) -> Script:
     return script
 
 
-def no_partitions(fetch: Fetch, answer: Answer) -> Answer:
+def no_partitions(_: Fetch, answer: Answer) -> Answer:
     answer.parts = []
     return answer
 
 
-def refused(fetch: Fetch, answer: Answer) -> Answer:
+def refused(_: Fetch, answer: Answer) -> Answer:
     answer.error = 70
     return answer
 
 
-def throttled(fetch: Fetch, answer: Answer) -> Answer:
+def throttled(_: Fetch, answer: Answer) -> Answer:
     return Answer(answer.version, [], throttle_ms=2**31 - 1)
 
 
@@ -174,18 +178,13 @@ NOTHING: dict[str, tuple[Script, str]] = {
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("script", NOTHING)
-@pytest.mark.parametrize("verb", ["read", "sample", "follow"])
+@pytest.mark.parametrize("verb", BEHIND)
 def test_answers_without_progress_end_with_an_error_that_has_its_place(script: str, verb: str) -> None:
     lies, why = NOTHING[script]
     with ScriptedBroker({"t": [log(1000)]}, lies, most_bytes=1) as broker, connect(broker) as lab:
         began = time.monotonic()
         with pytest.raises(kl.ReadTimeoutError, match=why) as caught:
-            if verb == "read":
-                lab.read("t")
-            elif verb == "sample":
-                lab.sample("t", 5, seed=1, start=100)
-            else:
-                tailed(lab)
+            BEHIND[verb](lab)
         assert time.monotonic() - began < PATIENCE_S + SOON_S
         assert (caught.value.topic, caught.value.partition) == ("t", 0)
         assert caught.value.offset is not None
@@ -298,7 +297,7 @@ def test_a_broker_that_is_behind_for_a_moment_is_no_loss(change: Callable[[Part]
 
 
 def test_one_broker_that_does_not_know_the_topic_yet_is_no_loss() -> None:
-    def metadata(version: int, body: bytes) -> bytes:
+    def metadata(_: int, body: bytes) -> bytes:
         if armed and asked_of_t(body):
             armed.pop()
             return body.replace(struct.pack(">h", 0) + b"\0\1t", struct.pack(">h", UNKNOWN_TOPIC) + b"\0\1t")
@@ -324,7 +323,7 @@ def test_one_broker_that_does_not_know_the_topic_yet_is_no_loss() -> None:
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(("change", "says"), [(lagging, "made anew or cut"), (outside, "made anew or cut")])
 def test_a_log_that_stays_shorter_is_a_loss(change: Callable[[Part], None], says: str) -> None:
-    def list_offsets(version: int, body: bytes) -> bytes:
+    def list_offsets(_: int, body: bytes) -> bytes:
         return body.replace(struct.pack(">q", 40), struct.pack(">q", 5)) if broker.fetches else body
 
     with ScriptedBroker({"t": [log()]}, each_part(change)) as broker, connect(broker) as lab:
@@ -371,22 +370,16 @@ def test_retention_that_passes_a_sample_is_an_error_or_told_of(engine: Any) -> N
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("verb", ["read", "sample", "tail"])
+@pytest.mark.parametrize("verb", BEHIND)
 def test_brokers_that_are_away_are_waited_for_and_then_an_error_with_its_place(verb: str) -> None:
     with ScriptedBroker({"t": [log(1000)]}) as broker, connect(broker) as lab:
 
-        def leave(fetch: Fetch, answer: Answer) -> Scripted:
+        def leave(*_: object) -> None:
             threading.Thread(target=broker.stop, daemon=True).start()
-            return None
 
         broker.script = leave
         with pytest.raises(kl.ReadTimeoutError, match=r"no progress.*127\.0\.0\.1") as caught:
-            if verb == "read":
-                lab.read("t")
-            elif verb == "sample":
-                lab.sample("t", 5, seed=1)
-            else:
-                tailed(lab)
+            BEHIND[verb](lab)
         assert (caught.value.topic, caught.value.partition) == ("t", 0)
         assert caught.value.offset is not None
 
@@ -396,10 +389,13 @@ def test_a_broker_that_comes_back_after_the_clusters_timeout_is_read_on() -> Non
         lab.metadata._admin.timeout = 0.5  # type: ignore[attr-defined] # of a real cluster
         back = threading.Timer(2.0, broker.start)
 
-        def leave(fetch: Fetch, answer: Answer) -> Scripted:
+        def restart() -> None:
+            broker.stop()
+            back.start()
+
+        def leave(*_: object) -> None:
             broker.script = lambda _, answer: answer
-            threading.Thread(target=lambda: (broker.stop(), back.start()), daemon=True).start()
-            return None
+            threading.Thread(target=restart, daemon=True).start()
 
         first: list[int] = []
         for rows in lab.scan("t", value="text"):
@@ -407,3 +403,52 @@ def test_a_broker_that_comes_back_after_the_clusters_timeout_is_read_on() -> Non
             if not back.is_alive() and not back.finished.is_set():
                 broker.script = leave
         assert first == list(range(100_000))
+
+
+@pytest.mark.parametrize("how", ["stop", "timeout", "Ctrl-C"])
+@pytest.mark.parametrize("engine", ["arrow", "librdkafka"])
+def test_a_read_ends_at_once_while_the_brokers_are_away(how: str, engine: Any) -> None:
+    def leave(fetch: Fetch, answer: Answer) -> Scripted:
+        if fetch.asked[0][2] < 500:
+            return answer
+        if not gone.is_set():
+            gone.set()
+            threading.Thread(target=broker.stop, daemon=True).start()
+            acting.start()
+        return None
+
+    stop, gone = Stop(), threading.Event()
+    acts: dict[str, Callable[[], object]] = {"stop": stop.set, "Ctrl-C": interrupt, "timeout": int}
+    acting = threading.Timer(1.0, acts[how])
+    with ScriptedBroker({"t": [log(1000)]}, leave, most_bytes=1) as broker, connect(broker, engine) as lab:
+        began = time.monotonic()
+        if how == "stop":
+            assert sum(rows.num_rows for _, rows in lab.scan("t").steps(stop)) == 500
+        elif how == "timeout":
+            with pytest.warns(kl.LimitWarning, match="timeout"):
+                assert len(lab.read("t", timeout=1.5)) == 500
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                lab.read("t")
+        assert time.monotonic() - began < 1.5 + SOON_S
+        acting.join()
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.usefixtures("short")
+def test_the_time_of_a_slow_reader_does_not_count() -> None:
+    with ScriptedBroker({"t": [log(), log()]}, most_bytes=1) as broker, connect(broker) as lab:
+        rested: list[int] = []
+        found: list[int] = []
+        scan = lab.scan("t", value="text")
+        scan.read_ahead_bytes = 1
+        for rows in scan:
+            found += rows["offset"].to_pylist()
+            if len(rested) < 3:
+                rested.append(1)
+                broker.hang_up()
+                threading.Event().wait(2 * PATIENCE_S)  # what a reader does meanwhile
+        assert sorted(found) == sorted([*range(40), *range(40)])

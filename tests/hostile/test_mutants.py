@@ -1,5 +1,6 @@
 """Answers with bytes changed by chance: a read gives the right rows or a declared error, and ends in time."""
 
+import itertools
 import random
 import threading
 import time
@@ -63,7 +64,7 @@ class Trial:
     def __init__(self, partitions: int, seed: int) -> None:
         self._rng = random.Random(seed)
         self._broker = ScriptedBroker({"t": logs()[:partitions]}, self._script)
-        self._right = sorted(sum(RIGHT[:partitions], []))
+        self._right = sorted(itertools.chain(*RIGHT[:partitions]))
         self._left = 0
         self._changed: list[tuple[int, int, int]] = []
         """Where the last mutant differs, from what and to what."""
