@@ -167,11 +167,14 @@ class Scan:
 
         What is given as ``ends`` learns up to where each range could be read by now.
         """
-        run = _Run(self, FetchControl(stop or Stop(), ends={} if ends is None else ends))
-        try:
-            yield from run
-        finally:
-            self.receipt = run.close()
+        asked = stop or Stop()
+        # The fetch has a stop of its own: when that is set, the reader need not have asked for it.
+        with asked.below() as own:
+            run = _Run(self, asked, FetchControl(own, ends={} if ends is None else ends))
+            try:
+                yield from run
+            finally:
+                self.receipt = run.close()
 
     def to_table(self) -> pa.Table:
         """Return everything as one table, in the order of the plan's ranges.
@@ -228,10 +231,8 @@ class Collected:
 
     def run(self, stop: Stop | None = None) -> None:
         """Read to the end, or until told to stop."""
-        with closing(self.scan.steps()) as steps:
+        with closing(self.scan.steps(stop)) as steps:
             for part, rows in steps:
-                if stop is not None and stop.is_set():
-                    break
                 kept = self._by_range[part.offset_range]
                 if rows.num_rows or not kept:
                     kept.append((part, rows))
@@ -260,8 +261,9 @@ class Collected:
 class _Run:
     """One pass over a scan's plan."""
 
-    def __init__(self, scan: Scan, control: FetchControl) -> None:
+    def __init__(self, scan: Scan, stop: Stop, control: FetchControl) -> None:
         self.scan = scan
+        self.stop = stop
         self.shaper = RowShaper(scan.row_options, scan.plan.windows, scan.names or Names())
         self.control = control
         self.tally = _Tally(scan.plan)
@@ -297,7 +299,7 @@ class _Run:
         ahead = ReadAhead([source], self.control, scan.read_ahead_bytes)
         try:
             ahead.start()
-            while self.tally.open and not self.control.stop.is_set():
+            while self.tally.open and not self.stop.is_set():
                 if self._full():
                     self.tally.end_all(StopReason.LIMIT)
                     break
@@ -315,7 +317,7 @@ class _Run:
 
     def _check_stopped(self) -> None:
         """Let no range be left half read where nobody asked for that, whatever an engine does."""
-        if not self.control.stop.is_set():
+        if not self.stop.is_set():
             part = next(self.tally.parts[each] for each in self.scan.plan.ranges if each in self.tally.open)
             message = (
                 f"the {self.scan.fetcher.name} engine ended before the range did, without an error; please report it"
@@ -366,6 +368,9 @@ class _Run:
         before = self.scan.info
         if self.tally.open:
             return  # stopped by its reader, who does not want to wait
+        if any(part.stop == StopReason.TIMEOUT for part in self.tally.parts.values()):
+            self.notes.append("whether the topic was made anew during the read is not known: its time was over")
+            return
         try:
             after = self.scan.metadata.topic(before.name)
         except UnknownTopicError as error:

@@ -19,7 +19,7 @@ from kafkalab.frame import to_frame
 from kafkalab.kept import View
 from kafkalab.model import Receipt
 from kafkalab.predicate import parse
-from kafkalab.rows import RowShaper
+from kafkalab.rows import ERROR_COLUMNS, RowShaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from kafkalab.scan import Scan
 
 _RATE_OVER_S = 5.0
-_NO_ERRORS = ("_error", "_raw")
 
 
 class Tail:
@@ -224,7 +223,7 @@ class Tail:
             It is not understood, or does not fit the rows; the filter before it stays.
         """
         expression = parse(where) if isinstance(where, str) else where
-        chosen = None if expression is None else Filter.of(expression, {})
+        chosen = None if expression is None else Filter.of(expression)
         with self._lock:
             for view in dict.fromkeys((self._now, self._shown)):
                 view.choose(chosen)
@@ -253,7 +252,7 @@ class Tail:
             )
         table = unify([pa.Table.from_batches([rows]) for rows in steps]).unify_dictionaries()
         if self._hide_no_errors:
-            names = [name for name in _NO_ERRORS if name in table.column_names]
+            names = [name for name in ERROR_COLUMNS if name in table.column_names]
             if all(table[name].null_count == table.num_rows for name in names):
                 table = table.drop_columns(names)
         return table, self._scan.receipt or seen

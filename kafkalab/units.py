@@ -21,7 +21,7 @@ _ALSO: dict[str, dict[str, int]] = {
     "ms": {"m": 60_000, "sec": 1000},
     "messages": {"m": 10**6, "K": 1000},
 }
-_NUMBER = re.compile(r"([+-]?(?:\d[\d,_]*(?:\.\d*)?|\.\d+))\s*([a-zA-Z]*)")
+_NUMBER = re.compile(r"([+-]?(?:\d[\d,_]{0,99}(?:\.\d{0,99})?|\.\d{1,99}))\s*([a-zA-Z]*)", re.ASCII)
 
 
 def format_quantity(value: int, unit: str) -> str:

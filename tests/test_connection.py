@@ -128,10 +128,23 @@ def test_malformed_servers(wrong: str) -> None:
 
 
 def test_a_password_among_the_servers_is_not_shown() -> None:
-    for wrong in (f"alice:{SECRET}@broker:9092", f"SASL_SSL://alice:{SECRET}@broker:9092"):
-        with pytest.raises(ConfigError, match=r"passwords go into sasl\.password") as caught:
-            load(wrong)
-        assert SECRET not in str(caught.value)
+    for password in (SECRET, f"a/{SECRET}", f"a,{SECRET}", f"{SECRET}@b", f"a {SECRET}"):
+        for wrong in (f"alice:{password}@broker:9092", f"a:1,SASL_SSL://alice:{password}@broker:9092"):
+            with pytest.raises(ConfigError, match=r"passwords go into sasl\.password") as caught:
+                load(wrong)
+            assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", [SECRET, f"a/{SECRET}", f"a@{SECRET}", f"a,{SECRET}"])
+def test_a_password_in_a_url_is_not_shown(password: str) -> None:
+    for name in ("schema.registry.url", "sasl.oauthbearer.token.endpoint.url"):
+        config = load("broker", config={name: f"https://alice:{password}@host/path"})
+        assert SECRET not in repr(config.options)
+
+
+def test_a_short_secret_is_not_taken_out_of_words() -> None:
+    config = load("broker", config={"sasl.username": "alice", "sasl.password": "th"})
+    assert config.scrub("Unauthorized: th, that is 'th'") == "Unauthorized: ***, that is '***'"
 
 
 @pytest.mark.parametrize("nothing", [{}, {"config": {}}, {"bootstrap": " , "}, {"config": {"client.id": "me"}}])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EVERYTHING = {("orders", 0): (0, 2**63 - 1)}
+HIGH_WATERMARK = 1 << 40
 HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 SCHEMA = pa.schema(
     [
@@ -81,7 +82,7 @@ def raw_batch(
 
 def response(records: bytes, *, correlation_id: int = 1, error_code: int = 0) -> bytes:
     topic = struct.pack(">ih6si", 1, 6, b"orders", 1)
-    partition = struct.pack(">ihqqqiii", 0, error_code, 100, 90, 3, -1, -1, len(records)) + records
+    partition = struct.pack(">ihqqqiii", 0, error_code, HIGH_WATERMARK, 90, 3, -1, -1, len(records)) + records
     return struct.pack(">iihi", correlation_id, 4, 0, 0) + topic + partition
 
 
@@ -124,8 +125,9 @@ def test_the_head_tells_what_to_fetch_next() -> None:
     fetched = FetchResponse.from_bytes(response(whole + cut[:-1]), 11)
     (head,) = fetched.partitions
     assert (head.topic, head.partition, head.error_code) == ("orders", 0, 0)
-    assert (head.high_watermark, head.last_stable_offset, head.log_start_offset) == (100, 90, 3)
+    assert (head.high_watermark, head.last_stable_offset, head.log_start_offset) == (HIGH_WATERMARK, 90, 3)
     assert (head.preferred_read_replica, head.next_offset, head.cut_batch_bytes) == (-1, 8, len(cut))
+    assert not head.old_format
     assert head.record_bytes == len(whole) + len(cut) - 1
     assert (fetched.throttle_ms, fetched.error_code) == (4, 0)
     assert fetched.wire_bytes == len(response(whole + cut[:-1]))
@@ -147,7 +149,7 @@ def test_only_the_wanted_offsets_of_the_wanted_partitions() -> None:
     ("damage", "error"),
     [
         (lambda data: data[:-2] + b"?" + data[-1:], _native.CorruptBatchError),
-        (lambda data: data[:16] + b"\1" + data[17:], _native.UnsupportedMagicError),
+        (lambda data: data[:16] + b"\3" + data[17:], _native.UnsupportedMagicError),
     ],
 )
 def test_a_broken_batch_is_named_after_the_whole_ones(damage: Callable[[bytes], bytes], error: type[Exception]) -> None:
@@ -160,6 +162,24 @@ def test_a_broken_batch_is_named_after_the_whole_ones(damage: Callable[[bytes], 
         with pytest.raises(error) as caught:
             fetched.next_step(EVERYTHING, read_committed=True)
         assert (caught.value.topic, caught.value.partition, caught.value.base_offset) == ("orders", 0, 8)  # type: ignore[attr-defined] # set when it is raised
+
+
+def test_messages_of_an_old_format_are_announced_and_left_out() -> None:
+    old = bytearray(raw_batch(8, [record(0, None, b"w")]))
+    old[16] = 1
+    frame = response(raw_batch(7, [record(0, None, b"v")]) + bytes(old))
+    (head,) = FetchResponse.from_bytes(frame, 11).partitions
+    assert (head.next_offset, head.old_format) == (8, True)
+    assert [rows["value"].to_pylist() for rows in read(frame)] == [[b"v"]]
+
+
+def test_more_than_was_asked_for_is_malformed() -> None:
+    frame = framed(response(raw_batch(0, [record(0, None, b"v")])))
+    for partitions, most in ((0, len(frame)), (1, len(frame) - 5)):
+        with served(lambda client: client.sendall(frame)) as port:
+            connection = Connection.open("127.0.0.1", port, connect_timeout=5)
+            with pytest.raises(_native.MalformedResponseError):
+                connection.receive_fetch(5, version=11, correlation_id=1, partitions=partitions, max_bytes=most)
 
 
 def test_a_batch_above_the_limit_is_refused() -> None:
@@ -229,7 +249,10 @@ def test_a_fetch_is_received_and_read_while_the_next_arrives() -> None:
     frames = [response(raw_batch(at, [record(0, None, b"v%d" % at)]), correlation_id=at) for at in range(20)]
     with served(lambda client: client.sendall(b"".join(map(framed, frames)))) as port:
         connection = Connection.open("localhost", port, connect_timeout=5)
-        responses = [connection.receive_fetch(5, version=11, correlation_id=at) for at in range(20)]
+        responses = [
+            connection.receive_fetch(5, version=11, correlation_id=at, partitions=1, max_bytes=1 << 20)
+            for at in range(20)
+        ]
         values = [
             pa.record_batch(one.next_step(EVERYTHING, read_committed=True))["value"][0].as_py() for one in responses
         ]
@@ -241,7 +264,7 @@ def test_another_correlation_id_is_malformed_and_closes() -> None:
     with served(lambda client: client.sendall(framed(response(b"", correlation_id=2)))) as port:
         connection = Connection.open("127.0.0.1", port, connect_timeout=5)
         with pytest.raises(_native.MalformedResponseError, match="another request"):
-            connection.receive_fetch(5, version=11, correlation_id=1)
+            connection.receive_fetch(5, version=11, correlation_id=1, partitions=1, max_bytes=1 << 20)
         with pytest.raises(OSError, match="closed"):
             connection.receive(5)
 
@@ -280,7 +303,7 @@ def test_the_stop_flag_ends_a_wait_of_another_thread() -> None:
 
         def wait() -> None:
             with pytest.raises(_native.StoppedError):
-                connection.receive_fetch(60, version=11, correlation_id=1, stop=stop)
+                connection.receive_fetch(60, version=11, correlation_id=1, partitions=1, max_bytes=1 << 20, stop=stop)
             ended.append(True)
 
         thread = threading.Thread(target=wait)
@@ -359,7 +382,7 @@ def test_a_wait_within_an_answer_ends_too(sent: bytes) -> None:
         threading.Timer(0.05, stop.set).start()
         begun = time.monotonic()
         with pytest.raises(_native.StoppedError):
-            connection.receive_fetch(60, version=11, correlation_id=1, stop=stop)
+            connection.receive_fetch(60, version=11, correlation_id=1, partitions=1, max_bytes=1 << 20, stop=stop)
         assert time.monotonic() - begun < 2
         with pytest.raises(OSError, match="closed"):
             connection.receive(5)

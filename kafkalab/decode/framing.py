@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kafkalab.decode.base import Decoder
+    from kafkalab.decode.base import Decoder, Own
 
     _Piece: TypeAlias = tuple[NDArray[np.int64] | None, pa.Table]
     """Rows, and which of the values they are of: None for all, in their order."""
@@ -85,8 +86,8 @@ class Framed:
         found = self._found if room.has(self._found) else pa.schema([])
         made = _joined(found, pieces, len(values))
         self._found = pa.schema([column for column, _ in made])
-        columns = [(None if column.name == _WHOLE else column.name, column, array) for column, array in made]
-        return Decoded(columns, _sorted(errors), left_out)
+        columns = [(_name(column.name), column, array) for column, array in made]
+        return Decoded(columns, _sorted(errors), left_out, _own(pieces, self._found, len(values)))
 
     def _decoder(self, front: bytes) -> Decoder | str:
         if front not in self._decoders:
@@ -94,6 +95,30 @@ class Framed:
                 return f"one of more than {_MOST_SCHEMAS} different schema ids, which are not looked up"
             self._decoders[front] = self._choose(int.from_bytes(front[1:ID_BYTES], "big"), front)
         return self._decoders[front]
+
+
+def _own(pieces: Sequence[_Piece], joined: pa.Schema, count: int) -> Own:
+    """Return the values of the columns that have become another type, by the schemas that they are of."""
+    changed = {
+        column.name
+        for _, table in pieces
+        for column in table.schema
+        if not column.equals(joined.field(column.name), check_metadata=True)
+    }
+    return {_name(name): partial(_apart, pieces, name, count) for name in changed}
+
+
+def _apart(pieces: Sequence[_Piece], name: str, count: int) -> list[tuple[pa.Field, pa.Array]]:
+    found = []
+    for rows, table in pieces:
+        if name in table.column_names:
+            values = table[name].combine_chunks()
+            found.append((table.schema.field(name), values if rows is None else values.take(_places(rows, count))))
+    return found
+
+
+def _name(column: str) -> str | None:
+    return None if column == _WHOLE else column
 
 
 def _sorted(errors: dict[int, str]) -> dict[int, str]:
@@ -174,10 +199,15 @@ def _column(pieces: Sequence[_Piece], count: int) -> tuple[pa.Field, pa.Array]:
     array = table.column(0).combine_chunks()
     if not any(rows is None for rows, _ in pieces):
         rows = np.concatenate([rows for rows, _ in pieces if rows is not None])
-        places = np.full(count, -1, dtype=np.int64)
-        places[rows] = np.arange(len(rows))
-        array = array.take(pa.array(places, mask=places < 0))
+        array = array.take(_places(rows, count))
     return table.schema.field(0), array
+
+
+def _places(rows: NDArray[np.int64], count: int) -> pa.Array:
+    """Return where in a column the row of each value is; null for those that have none."""
+    places = np.full(count, -1, dtype=np.int64)
+    places[rows] = np.arange(len(rows))
+    return pa.array(places, mask=places < 0)
 
 
 def _table(decoded: Decoded) -> pa.Table:

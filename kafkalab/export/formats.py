@@ -25,11 +25,13 @@ from kafkalab.temporal import is_outside, python_rows, python_values, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from io import RawIOBase
 
+_Sink: TypeAlias = "BinaryIO | RawIOBase"
 Format: TypeAlias = Literal["parquet", "csv", "jsonl", "feather"]
 
 _RECEIPT = b"kafkalab"
-_FORMULA = r"^[=+\-@\t\r]"
+_FORMULA = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # the last four are full-width signs
 _LARGEST_BLOCK = 2**31 - 1
 
 
@@ -61,7 +63,7 @@ class FileFormat:
     """
 
     prepare: Callable[[pa.Table], pa.Table]
-    write: Callable[[BinaryIO, pa.Schema], Writer]
+    write: Callable[[_Sink, pa.Schema], Writer]
     read: Callable[[pa.NativeFile, pa.Schema], Iterator[pa.Table]]
 
 
@@ -155,9 +157,10 @@ def _flat(table: pa.Table) -> pa.Table:
 def _escaped(table: pa.Table) -> pa.Table:
     """Return the rows with a quote before texts that spreadsheets would take for formulas, names of columns too."""
     for number, column in enumerate(table.schema):
-        if pa.types.is_string(column.type):
-            cells = table[column.name]
-            quoted = pc.binary_join_element_wise("'", cells, "")
+        if _is_text(column.type):
+            cells = table[column.name].cast(pa.large_string())
+            quote, nothing = (pa.scalar(text, cells.type) for text in ("'", ""))
+            quoted = pc.binary_join_element_wise(quote, cells, nothing)
             chosen = pc.if_else(pc.match_substring_regex(cells, _FORMULA), quoted, cells)
             table = table.set_column(number, column.name, chosen)
     names = pa.array(table.column_names, pa.string())
@@ -165,6 +168,10 @@ def _escaped(table: pa.Table) -> pa.Table:
     return table.rename_columns(
         [f"'{name}" if bad else name for name, bad in zip(table.column_names, starts, strict=True)]
     )
+
+
+def _is_text(kind: pa.DataType) -> Any:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def as_json(value: object, *, ensure_ascii: bool = False) -> str:
@@ -195,7 +202,7 @@ def _as_text(value: object) -> str:
 class _JsonLines:
     """One JSON object a line."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: _Sink, schema: pa.Schema) -> None:
         self._file = file
         self._texts = _json_texts(schema)
 
@@ -211,12 +218,12 @@ class _JsonLines:
         """Write nothing: a line ends itself."""
 
 
-def _parquet(file: BinaryIO, schema: pa.Schema) -> Writer:
+def _parquet(file: _Sink, schema: pa.Schema) -> Writer:
     writer: Writer = pyarrow.parquet.ParquetWriter(file, schema, compression="zstd")
     return writer
 
 
-def _feather(file: BinaryIO, schema: pa.Schema) -> Writer:
+def _feather(file: _Sink, schema: pa.Schema) -> Writer:
     options = pa.ipc.IpcWriteOptions(compression="zstd", unify_dictionaries=True)
     writer: Writer = pa.ipc.new_file(file, schema, options=options)
     return writer
@@ -225,7 +232,7 @@ def _feather(file: BinaryIO, schema: pa.Schema) -> Writer:
 class _Csv:
     """A line of names, and one a row."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: _Sink, schema: pa.Schema) -> None:
         self._file = file
         self._schema = schema
         self._writer = pyarrow.csv.CSVWriter(file, schema)
@@ -247,13 +254,21 @@ class _Csv:
 def _read_parquet(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
     parquet = pyarrow.parquet.ParquetFile(file)
     for number in range(parquet.num_row_groups):
-        yield parquet.read_row_group(number).cast(schema)
+        table = parquet.read_row_group(number)
+        # A cast looks at what it is given.
+        table.validate(full=True)
+        yield table.cast(schema)
 
 
-def _read_feather(file: pa.NativeFile, _: pa.Schema) -> Iterator[pa.Table]:
+def _read_feather(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
     reader = pa.ipc.open_file(file)
+    if reader.schema != schema:
+        message = "its columns are not those that the manifest lists"
+        raise pa.ArrowInvalid(message)
     for number in range(reader.num_record_batches):
-        yield pa.Table.from_batches([reader.get_batch(number)])
+        batch = reader.get_batch(number)
+        batch.validate(full=True)
+        yield pa.Table.from_batches([batch])
 
 
 def _read_csv(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -266,9 +281,11 @@ def _read_csv(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
             skip_rows_after_names=1,
             block_size=min(max(file.size(), 1 << 20), _LARGEST_BLOCK),
         ),
-        pyarrow.csv.ParseOptions(newlines_in_values=True),
+        # An empty line is a row of one null.
+        pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(written.names, pa.string()),
+            null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         ),
@@ -320,12 +337,14 @@ def _times(values: Iterable[str | None], kind: pa.DataType) -> pa.Array:
 
 
 def _cast(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_temporal(kind):
-        try:
-            return _times(cells.to_pylist(), kind) if pa.types.is_time(kind) else cells.cast(kind).combine_chunks()
-        except ValueError:
-            return cells.combine_chunks()  # there are such as no column of times can be made of
-    return pa.nulls(len(cells)) if pa.types.is_null(kind) else cells.cast(kind).combine_chunks()
+    if pa.types.is_null(kind):
+        return pa.nulls(len(cells))
+    try:
+        return _times(cells.to_pylist(), kind) if pa.types.is_time(kind) else cells.cast(kind).combine_chunks()
+    except ValueError:
+        if not pa.types.is_temporal(kind):
+            raise
+        return cells.combine_chunks()  # there are such as no column of times can be made of
 
 
 def _as_before(columns: Mapping[str, pa.Array], schema: pa.Schema) -> pa.Table:

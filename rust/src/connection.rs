@@ -133,31 +133,35 @@ impl Connection {
         Ok(py.detach(|| self.talk(|stream| stream.send(frame, &mut patience)))?)
     }
 
-    #[pyo3(signature = (timeout, *, stop=None))]
+    #[pyo3(signature = (timeout, *, stop=None, max_bytes=1 << 25))]
     fn receive<'py>(
         &self,
         py: Python<'py>,
         timeout: f64,
         stop: Option<&StopFlag>,
+        max_bytes: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let mut patience = patience(timeout, stop)?;
+        let most = max_bytes.min(self.max_frame_bytes);
         let frame = py.detach(|| {
             self.talk(|stream| {
-                let mut frame =
-                    vec![0; stream.receive_length(self.max_frame_bytes, &mut patience)?];
+                let mut frame = vec![0; stream.receive_length(most, &mut patience)?];
                 stream.fill(&mut frame, &mut patience).map(|()| frame)
             })
         })?;
         Ok(PyBytes::new(py, &frame))
     }
 
-    #[pyo3(signature = (timeout, *, version, correlation_id, stop=None))]
+    #[pyo3(signature = (timeout, *, version, correlation_id, partitions, max_bytes, stop=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn receive_fetch(
         &self,
         py: Python<'_>,
         timeout: f64,
         version: i16,
         correlation_id: i32,
+        partitions: usize,
+        max_bytes: usize,
         stop: Option<&StopFlag>,
     ) -> PyResult<FetchResponse> {
         check_version(version)?;
@@ -165,9 +169,10 @@ impl Connection {
         Ok(py.detach(|| {
             self.talk(|stream| {
                 let mut workspace = Pool::take(&self.pool);
-                let length = stream.receive_length(self.max_frame_bytes, &mut patience)?;
+                let length = stream.receive_length(max_bytes, &mut patience)?;
+                patience.end_after(length);
                 stream.fill(workspace.frame_mut(length), &mut patience)?;
-                parse(workspace, version, correlation_id)
+                parse(workspace, version, correlation_id, partitions)
             })
         })?)
     }
@@ -226,8 +231,13 @@ pub fn check_version(version: i16) -> PyResult<()> {
 }
 
 /// Read a response that lies in the workspace.
-fn parse(workspace: Workspace, version: i16, correlation_id: i32) -> Result<FetchResponse, Error> {
-    let response = response::parse(workspace.frame(), version)?;
+fn parse(
+    workspace: Workspace,
+    version: i16,
+    correlation_id: i32,
+    partitions: usize,
+) -> Result<FetchResponse, Error> {
+    let response = response::parse(workspace.frame(), version, partitions)?;
     if response.correlation_id != correlation_id {
         return Err(Error::Malformed(
             "it answers another request: its correlation id is not the one sent",

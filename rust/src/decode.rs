@@ -26,6 +26,8 @@ pub struct DecodedValues {
     errors: Vec<(usize, String)>,
     #[pyo3(get)]
     left_out: Vec<String>,
+    #[pyo3(get)]
+    widened: Vec<Option<String>>,
 }
 
 #[pymethods]
@@ -157,6 +159,7 @@ pub fn decode_protobuf(
             has_whole: false,
             errors,
             left_out: Vec::new(),
+            widened: Vec::new(),
         })
     })
 }
@@ -185,6 +188,7 @@ pub fn split_framing<'py>(
         has_whole: false,
         errors: framed.errors,
         left_out: Vec::new(),
+        widened: Vec::new(),
     };
     Ok((fronts, rows))
 }
@@ -212,6 +216,7 @@ impl DecodedValues {
             has_whole: false,
             errors,
             left_out: Vec::new(),
+            widened: Vec::new(),
         }
     }
 
@@ -228,6 +233,7 @@ impl DecodedValues {
             has_whole: false,
             errors,
             left_out: Vec::new(),
+            widened: Vec::new(),
         })
     }
 
@@ -245,6 +251,7 @@ impl DecodedValues {
             has_whole,
             errors: decoded.errors,
             left_out: decoded.left_out,
+            widened: decoded.widened,
         })
     }
 }

@@ -15,24 +15,43 @@ use crate::step::{Cursor, Options, Step as ParsedStep};
 use crate::workspace::{Pool, Workspace};
 
 /// What a response says about one partition.
-#[pyclass(frozen, get_all, module = "kafkalab._native")]
+#[pyclass(frozen, module = "kafkalab._native")]
 pub struct PartitionHead {
-    topic: String,
+    topic: Arc<str>,
+    #[pyo3(get)]
     partition: i32,
+    #[pyo3(get)]
     error_code: i16,
+    #[pyo3(get)]
     high_watermark: i64,
+    #[pyo3(get)]
     last_stable_offset: i64,
+    #[pyo3(get)]
     log_start_offset: i64,
+    #[pyo3(get)]
     preferred_read_replica: i32,
+    #[pyo3(get)]
     next_offset: Option<i64>,
+    #[pyo3(get)]
     cut_batch_bytes: Option<usize>,
+    #[pyo3(get)]
+    old_format: bool,
+    #[pyo3(get)]
     record_bytes: usize,
+}
+
+#[pymethods]
+impl PartitionHead {
+    #[getter]
+    fn topic(&self) -> &str {
+        &self.topic
+    }
 }
 
 impl From<&Partition> for PartitionHead {
     fn from(from: &Partition) -> Self {
         Self {
-            topic: from.topic.to_string(),
+            topic: Arc::clone(&from.topic),
             partition: from.partition,
             error_code: from.error_code,
             high_watermark: from.high_watermark,
@@ -41,6 +60,7 @@ impl From<&Partition> for PartitionHead {
             preferred_read_replica: from.preferred_read_replica,
             next_offset: from.whole.next_offset,
             cut_batch_bytes: from.whole.cut_batch_bytes,
+            old_format: from.whole.old_format,
             record_bytes: from.records.len(),
         }
     }
@@ -132,7 +152,8 @@ impl FetchResponse {
         for range in ranges {
             let partition = &self.response.partitions[self.current];
             if let (None, Some((start, end))) = (&self.cursor, *range) {
-                self.cursor = Some(Cursor::new(start, end, &partition.aborted));
+                let (end_of_log, aborted) = (partition.high_watermark, &partition.aborted);
+                self.cursor = Some(Cursor::new(start, end, end_of_log, aborted));
             }
             let (topic, partition) = (Arc::clone(&partition.topic), partition.partition);
             if let Some(step) = self.step(options)? {
@@ -187,7 +208,7 @@ impl FetchResponse {
         let bytes = frame.as_bytes();
         workspace.frame_mut(bytes.len()).copy_from_slice(bytes);
         Ok(Self::new(
-            response::parse(bytes, version).map_err(Error::from)?,
+            response::parse(bytes, version, usize::MAX).map_err(Error::from)?,
             workspace,
         ))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::batch::RawBatch;
+use crate::batch::{Marker, RawBatch};
 use crate::error::Fault;
 use crate::response::AbortedTransaction;
 
@@ -12,6 +12,9 @@ pub struct Aborted {
     /// By falling first offset, so that the next one is the last.
     upcoming: Vec<AbortedTransaction>,
     producers: HashSet<i64>,
+    /// The producers with records of a transaction that have been shown, and those with records that have not.
+    shown: HashSet<i64>,
+    hidden: HashSet<i64>,
 }
 
 impl Aborted {
@@ -20,7 +23,7 @@ impl Aborted {
         upcoming.sort_unstable_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
         Self {
             upcoming,
-            producers: HashSet::new(),
+            ..Self::default()
         }
     }
 
@@ -31,17 +34,43 @@ impl Aborted {
             self.producers
                 .extend(self.upcoming.pop().map(|begun| begun.producer_id));
         }
-        raw_batch.is_transactional() && self.producers.contains(&raw_batch.producer_id)
+        if !raw_batch.is_transactional() {
+            return false;
+        }
+        let hides = self.producers.contains(&raw_batch.producer_id);
+        if !raw_batch.is_control() {
+            let seen = if hides {
+                &mut self.hidden
+            } else {
+                &mut self.shown
+            };
+            seen.insert(raw_batch.producer_id);
+        }
+        hides
     }
 
-    /// Take note of a control batch, which may end an aborted transaction.
+    /// Take note of a control batch, which ends a transaction: it was aborted if and only if it was listed as such.
     pub fn end_transaction(
         &mut self,
         raw_batch: &RawBatch<'_>,
         payload: &[u8],
     ) -> Result<(), Fault> {
-        if raw_batch.aborts(payload)? {
-            self.producers.remove(&raw_batch.producer_id);
+        let producer = &raw_batch.producer_id;
+        let Some(marker) = raw_batch.marker(payload)? else {
+            return Ok(());
+        };
+        let (seen, contrary) = match marker {
+            Marker::Abort => (&mut self.hidden, &self.shown),
+            Marker::Commit => (&mut self.shown, &self.hidden),
+        };
+        if contrary.contains(producer) {
+            return Err(Fault::Corrupt(
+                "its marker contradicts the answer's list of aborted transactions",
+            ));
+        }
+        seen.remove(producer);
+        if marker == Marker::Abort {
+            self.producers.remove(producer);
         }
         Ok(())
     }

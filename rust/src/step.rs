@@ -1,6 +1,6 @@
 //! The batches of one partition to columns, a bounded step at a time.
 
-use crate::batch::{Front, Progress, RawBatch, front};
+use crate::batch::{Front, Order, Progress, RawBatch};
 use crate::columns::Columns;
 use crate::compression::Decompressor;
 use crate::error::{BatchError, Fault};
@@ -43,6 +43,7 @@ pub struct Cursor {
     position: usize,
     next_offset: i64,
     end: i64,
+    order: Order,
     aborted: Aborted,
     /// The size of the batch at `position`, which the decompressor holds since it was too much for the last step.
     held: Option<usize>,
@@ -51,12 +52,13 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Stand before the records with offsets in `start..end`.
-    pub fn new(start: i64, end: i64, aborted: &[AbortedTransaction]) -> Self {
+    /// Stand before the records with offsets in `start..end`, of a log that is visible up to the high watermark.
+    pub fn new(start: i64, end: i64, high_watermark: i64, aborted: &[AbortedTransaction]) -> Self {
         Self {
             position: 0,
             next_offset: start,
             end,
+            order: Order::new(high_watermark),
             aborted: Aborted::new(aborted),
             held: None,
             given: Progress::default(),
@@ -65,7 +67,8 @@ impl Cursor {
 
     /// Whether it is known that no step follows.
     pub fn is_done(&self, records: &[u8]) -> bool {
-        self.held.is_none() && matches!(front(&records[self.position..]), Ok(Front::Cut(_)))
+        let front = self.order.front(&records[self.position..]);
+        self.held.is_none() && matches!(front, Ok(Front::Cut(_) | Front::Old))
     }
 
     /// Read on; `None` when no whole batch is left.
@@ -85,6 +88,7 @@ impl Cursor {
                 Ok(Some(size)) => {
                     used += size;
                     self.position += raw_batch.size();
+                    self.order.pass(&raw_batch);
                     self.held = None;
                     self.given = Progress::default();
                     self.next_offset = self.next_offset.max(raw_batch.next_offset);
@@ -116,7 +120,7 @@ impl Cursor {
         records: &'a [u8],
         first: bool,
     ) -> Result<Option<RawBatch<'a>>, BatchError> {
-        match front(&records[self.position..]) {
+        match self.order.front(&records[self.position..]) {
             Ok(Front::Whole(raw_batch)) if raw_batch.base_offset < self.end => Ok(Some(raw_batch)),
             Ok(Front::Whole(raw_batch)) => {
                 self.next_offset = self.next_offset.max(raw_batch.base_offset);
@@ -124,7 +128,7 @@ impl Cursor {
                 Ok(None)
             }
             Err(error) if first => Err(error),
-            Ok(Front::Cut(_)) | Err(_) => Ok(None),
+            Ok(Front::Cut(_) | Front::Old) | Err(_) => Ok(None),
         }
     }
 

@@ -16,6 +16,8 @@ use crate::tls::{self, ClientSetup};
 /// No wait is longer before it looks at the stop flag and at signals.
 const PULSE: Duration = Duration::from_millis(100);
 const LENGTH_BYTES: usize = 4;
+/// Bytes a second: an answer that comes slower is not waited for.
+const SLOWEST: usize = 16 << 10;
 /// rustls asks for a few kilobytes at a time; the system is asked for more.
 const TLS_READ_BYTES: usize = 128 << 10;
 /// How a TLS alert begins; as the length of an answer it would mean 336 MiB.
@@ -25,6 +27,8 @@ const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 pub struct Patience {
     timeout: Duration,
     deadline: Instant,
+    /// When all has to be there, however steadily it comes.
+    end: Option<Instant>,
     next_pulse: Instant,
     stop: Option<Arc<AtomicBool>>,
 }
@@ -35,6 +39,7 @@ impl Patience {
         Self {
             timeout,
             deadline: now + timeout,
+            end: None,
             next_pulse: now + PULSE,
             stop,
         }
@@ -42,7 +47,14 @@ impl Patience {
 
     /// Something came: the time runs anew.
     fn refresh(&mut self) {
-        self.deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.timeout;
+        self.deadline = self.end.map_or(deadline, |end| end.min(deadline));
+    }
+
+    /// Let the wait for so many bytes end, even if some come now and then.
+    pub fn end_after(&mut self, bytes: usize) {
+        let seconds = u64::try_from(bytes / SLOWEST).unwrap_or(u64::MAX);
+        self.end = Instant::now().checked_add(self.timeout + Duration::from_secs(seconds));
     }
 
     /// Look at the stop flag, the deadline and Python's signals, if it is time to.
@@ -69,7 +81,12 @@ impl Patience {
             return Ok(());
         }
         let message = format!(
-            "the broker sent nothing for {} s",
+            "the broker sent {} for {} s",
+            if self.end.is_some_and(|end| now >= end) {
+                "too little"
+            } else {
+                "nothing"
+            },
             self.timeout.as_secs_f32()
         );
         Err(io::Error::new(ErrorKind::TimedOut, message).into())

@@ -53,7 +53,7 @@ fn read(batches: &[u8], options: &Options) -> (usize, i64, Option<BatchError>) {
         producer_id: PRODUCER,
         first_offset: 1 << 15,
     }];
-    let mut cursor = Cursor::new(0, i64::MAX, &aborted);
+    let mut cursor = Cursor::new(0, i64::MAX, i64::MAX, &aborted);
     let mut decompressor = Decompressor::default();
     let (mut count, mut next_offset) = (0, 0);
     loop {

@@ -25,7 +25,7 @@ fuzz_target!(|given: (Asked, &[u8])| {
     let (asked, frame) = given;
     let versions = VERSIONS.count();
     let version = VERSIONS.start() + i16::try_from(usize::from(asked.version) % versions).unwrap();
-    let Ok(response) = parse(frame, version) else {
+    let Ok(response) = parse(frame, version, usize::MAX) else {
         return;
     };
     let options = Options {
@@ -38,7 +38,12 @@ fuzz_target!(|given: (Asked, &[u8])| {
     let mut decompressor = Decompressor::default();
     for partition in &response.partitions {
         let records = &frame[partition.records.clone()];
-        let mut cursor = Cursor::new(asked.start, asked.end, &partition.aborted);
+        let mut cursor = Cursor::new(
+            asked.start,
+            asked.end,
+            partition.high_watermark,
+            &partition.aborted,
+        );
         let mut next_offset = asked.start;
         while let Ok(Some(step)) = cursor.step(records, &options, &mut decompressor) {
             assert!(step.next_offset >= next_offset);

@@ -139,6 +139,26 @@ fn silence_times_out_within_a_frame_too() {
 }
 
 #[test]
+fn a_byte_now_and_then_does_not_keep_an_answer_alive() {
+    let (mut stream, peer) = peer(|mut peer| {
+        peer.write_all(&1000_u32.to_be_bytes()).unwrap();
+        let began = Instant::now();
+        while began.elapsed() < LONG && peer.write_all(&[0]).is_ok() {
+            thread::sleep(SOON / 10);
+        }
+    });
+    let mut patience = waiting(SOON);
+    let length = stream.receive_length(MOST, &mut patience).unwrap();
+    patience.end_after(length);
+    let error = stream
+        .fill(&mut vec![0; length], &mut patience)
+        .unwrap_err();
+    assert!(error.to_string().contains("too little"), "{error}");
+    drop(stream);
+    peer.join().unwrap();
+}
+
+#[test]
 fn the_stop_flag_ends_every_wait() {
     Python::initialize();
     let stop = Arc::new(AtomicBool::new(true));
