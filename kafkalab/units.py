@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ _NUMBER = re.compile(r"([+-]?(?:\d[\d,_]{0,99}(?:\.\d{0,99})?|\.\d{1,99}))\s*([a
 _MOST_SECONDS = 10 * 365 * 86_400
 
 
-def seconds(value: float, name: str = "timeout", *, least: float = 0) -> float:
+def seconds(value: Any, name: str = "timeout", *, least: float = 0) -> float:
     """Return a time to wait, which has to be one that clocks and locks take: no NaN, and not for ever.
 
     Raises
