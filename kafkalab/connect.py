@@ -13,9 +13,9 @@ from kafkalab.connection import ConnectionConfig
 from kafkalab.decode.registry import Registry
 from kafkalab.errors import ArgumentError, BrokerStartError, KafkalabWarning, UnsupportedError
 from kafkalab.fetch.arrow import ArrowFetcher
-from kafkalab.fetch.coverage import unsupported_option
 from kafkalab.fetch.librdkafka import LibrdkafkaFetcher
 from kafkalab.lab import Lab
+from kafkalab.net.coverage import unsupported_option
 from kafkalab.units import seconds
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def connect(
     """
     loaded = ConnectionConfig.load(bootstrap, config=config, config_file=config_file, profile=profile)
     registry = Registry.of(loaded.options)
-    cluster = Cluster(loaded, timeout=seconds(timeout, least=0.001))
+    cluster = Cluster(loaded, timeout=seconds(timeout, least=0.001), portable=engine == "librdkafka")
     cluster.connect()
     fetcher = _fetcher(engine, loaded, cluster)
     lab = Lab(cluster, fetcher, registry=registry)

@@ -95,6 +95,10 @@ class BrokerUnreachableError(KafkalabError, ConnectionError):
     """No broker answered at the given addresses."""
 
 
+class OfflinePartitionError(BrokerUnreachableError):
+    """A partition has no leader, as the brokers that hold it are away; the same call may succeed later."""
+
+
 class AuthenticationError(KafkalabError, PermissionError):
     """The broker refused the credentials, or they do not fit what it offers."""
 

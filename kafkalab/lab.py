@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from kafkalab.group.dispatch import Ordering as GroupOrdering
     from kafkalab.group.handler import HandlerLike
     from kafkalab.keyed import Chooser, Tombstones
-    from kafkalab.model import TopicInfo
+    from kafkalab.model import TopicInfo, Watermarks
     from kafkalab.parallel import OnFailure, Ordering
     from kafkalab.partitioner import Partitioner
     from kafkalab.plan import OnDataLoss
@@ -214,9 +214,8 @@ class Lab:
             them: with records of aborted transactions and the markers of all; NaT where it has no index), and for a
             group ``committed_offset`` and ``committed_lag``.
         """
-        info = self.metadata.topic(topic)
+        info, marks = self.metadata.overview(topic)
         partitions = [part.partition for part in info.partitions]
-        marks = self.metadata.watermarks(topic, partitions)
         times = self.metadata.timestamp_span(topic, partitions)
         frame = pd.DataFrame(
             {
@@ -224,14 +223,14 @@ class Lab:
                 "leader": pd.array([part.leader for part in info.partitions], dtype="Int32"),
                 "replicas": [list(part.replicas) for part in info.partitions],
                 "in_sync_replicas": [list(part.in_sync_replicas) for part in info.partitions],
-                "log_start_offset": [marks[p].log_start_offset for p in partitions],
-                "last_stable_offset": [marks[p].last_stable_offset for p in partitions],
-                "high_watermark": [marks[p].high_watermark for p in partitions],
+                "log_start_offset": _offsets(marks, partitions, "log_start_offset"),
+                "last_stable_offset": _offsets(marks, partitions, "last_stable_offset"),
+                "high_watermark": _offsets(marks, partitions, "high_watermark"),
             }
         )
         frame["span"] = frame["high_watermark"] - frame["log_start_offset"]
         for number, name in enumerate(("first_timestamp", "last_timestamp")):
-            found = [(times[p] or (None, None))[number] for p in partitions]
+            found = [times[p][number] for p in partitions]
             times_of = pa.table({name: pa.array(found, TIMESTAMP)})
             frame[name] = printable(times_of)[name].to_pandas()
         if group_id is not None:
@@ -1153,9 +1152,11 @@ class Lab:
     # How
 
     def _plan(self, topic: str, request: Request, *, follow: bool) -> tuple[TopicInfo, Plan]:
-        info = self.metadata.topic(topic)
+        info, known = self.metadata.overview(topic)
         partitions = choose_partitions(info, request)
-        marks = self.metadata.watermarks(topic, partitions)
+        marks = {partition: known[partition] for partition in partitions if partition in known}
+        if len(marks) < len(partitions):
+            marks |= self.metadata.watermarks(topic, [p for p in partitions if p not in marks])
         plan = make_plan(request, topic, marks, self.metadata, time.time_ns() // 1_000_000)
         if follow:
             plan = plan.with_ranges(replace(part, end=_NO_END) for part in plan.ranges)
@@ -1302,6 +1303,11 @@ class Lab:
                     raise ArgumentError(message)
             table = table.select([name for name in columns if name in table.column_names])
         return to_frame(table, receipt)
+
+
+def _offsets(marks: Mapping[int, Watermarks], partitions: Iterable[int], name: str) -> Any:
+    """Return one of the watermarks by partition; null where a partition has no leader to tell it."""
+    return pd.array([getattr(marks[p], name) if p in marks else None for p in partitions], dtype="Int64")
 
 
 def _closing(tail: weakref.ref[Tail]) -> Callable[[], None]:

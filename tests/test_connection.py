@@ -3,11 +3,12 @@
 import contextlib
 import itertools
 import logging
+import os
 import pickle
 import re
 import ssl
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,26 @@ def test_a_properties_file_with_a_password_is_for_its_owner_alone(tmp_path: Path
 
 
 # .properties files
+
+
+@pytest.fixture(autouse=True)
+def _files_for_their_owner_alone() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def test_a_properties_file_with_a_password_is_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "client.properties"
+    file.write_text(f"bootstrap.servers=b\nsasl.password={SECRET}\n")
+    load(config_file=file)
+    file.chmod(0o640)
+    with pytest.warns(KafkalabWarning, match=f"{file} holds a password or key, and other users can read it") as caught:
+        load(config_file=file)
+    assert SECRET not in str(caught[0].message)
+    file.write_text("bootstrap.servers=b\n")
+    load(config_file=file)
+
 
 JAVA_SPACE = " \t\f"
 

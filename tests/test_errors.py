@@ -17,6 +17,7 @@ BUILT_IN = {
     "AuthorizationError": PermissionError,
     "BrokerStartError": RuntimeError,
     "BrokerUnreachableError": ConnectionError,
+    "OfflinePartitionError": ConnectionError,
     "ConfigError": ValueError,
     "CorruptDataError": ValueError,
     "DataLossError": LookupError,

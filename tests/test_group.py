@@ -4,10 +4,14 @@ import itertools
 import pickle
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, Message
+from confluent_kafka import TopicPartition as KafkaPlace
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,12 +21,15 @@ from kafkalab.group.consumer_group import ConsumerGroup
 from kafkalab.group.dispatch import Dispatcher, Ordering, Run
 from kafkalab.group.handler import Hooks
 from kafkalab.group.logs import Logs, go_on, tag, tagged
+from kafkalab.group.member import Member
+from kafkalab.group.offsets import group_offsets
 from kafkalab.group.pool import Pool
+from kafkalab.group.problems import Problems
 from kafkalab.group.settings import Membership, checked
 from kafkalab.group.stats import GroupStats, Meter
 from kafkalab.group.tracker import Tracker
 from kafkalab.group.verdict import Verdict, judge, told
-from kafkalab.model import TopicInfo, TopicPartition
+from kafkalab.model import TopicInfo, TopicPartition, Watermarks
 from tests.interrupts import ends, interrupted
 
 CONFIG = kl.ConnectionConfig({"bootstrap.servers": "localhost:9092"})
@@ -569,6 +576,105 @@ class TestLogs:
         assert tag(None) is None
         assert tagged("somebody else's") is None
         assert tagged(None) is None
+
+
+class TestProblems:
+    @given(st.lists(st.integers(0, 40), max_size=40), st.data())
+    def test_are_the_newest_in_bounded_memory(self, sizes: list[int], data: st.DataObject) -> None:
+        problems, wanted = Problems(5, 100), list[int]()
+        for number, size in enumerate(sizes):
+            error = kl.HandlerError(str(number))
+            error.record = kl.Record.of("orders", offset=number, value=bytes(size))
+            problems.add(error)
+            wanted.append(number)
+            while len(wanted) > 5 or (sum(sizes[each] for each in wanted) > 100 and len(wanted) > 1):
+                del wanted[0]
+            if data.draw(st.booleans()):
+                assert str(problems.take()) == str(wanted.pop(0))
+            assert len(problems) == len(wanted)
+        assert [str(problems.take()) for _ in wanted] == list(map(str, wanted))
+        assert problems.take() is None
+
+
+@dataclass
+class Client:
+    """A client of a group's member whose answers are given."""
+
+    answers: list[Any]
+    committed_there: list[Any] = field(default_factory=list)
+    assigned: list[Any] = field(default_factory=list)
+
+    def committed(self, _: Any, timeout: float) -> Any:
+        assert timeout > 0
+        answer = self.answers.pop(0)
+        if isinstance(answer, KafkaError):
+            return [SimpleNamespace(topic="orders", partition=0, offset=-1001, metadata=None, error=answer)]
+        return [SimpleNamespace(topic="orders", partition=0, offset=answer, metadata=None, error=None)]
+
+    def commit(self, offsets: Any, **_: Any) -> Any:
+        self.committed_there += [part.offset for part in offsets]
+        return [SimpleNamespace(topic="orders", partition=0, offset=part.offset, error=None) for part in offsets]
+
+    def incremental_assign(self, parts: Any) -> None:
+        self.assigned += [part.offset for part in parts]
+
+    def memberid(self) -> str:
+        return "me"
+
+
+class Ended(Cluster):
+    """A cluster of one topic, of which the log ends at 99."""
+
+    def topic(self, name: str) -> TopicInfo:
+        return TopicInfo(name, (), topic_id="id")
+
+    def watermarks(self, topic: str, partitions: Sequence[int], **_: Any) -> dict[int, Watermarks]:
+        assert topic == "orders"
+        return dict.fromkeys(partitions, Watermarks(0, 99, 99))
+
+
+class TestMember:
+    def begin(self, *answers: Any) -> tuple[Member, Client]:
+        membership = Membership("billing", start="latest")
+        client, pool = Client(list(answers)), Pool("partition", 0, Hooks.of(None), lambda *_: True)
+        member = Member(
+            membership.client_options(CONFIG, {}),
+            ["orders"],
+            pool,
+            Hooks.of(None),
+            buffer_depth=None,
+            drain_timeout=1,
+            commit_interval=1,
+            logs=Logs(Ended(CONFIG), "latest", "read_committed"),
+            stop=threading.Event(),
+            tell=lambda _: None,
+        )
+        member._client = client  # type: ignore[assignment]  # of which it has what is called here
+        member._on_assign(client, [KafkaPlace("orders", 0)])  # type: ignore[arg-type]  # as above
+        return member, client
+
+    def test_begins_at_the_end_where_nothing_is_committed(self) -> None:
+        member, client = self.begin(-1001)
+        assert (client.committed_there, client.assigned, member.committed) == ([99], [99], {PLACE: 99})
+
+    def test_takes_no_failure_for_nothing_committed(self) -> None:
+        _, client = self.begin(KafkaError(KafkaError.NOT_COORDINATOR), KafkaError(KafkaError._TIMED_OUT), 42)
+        assert (client.committed_there, client.assigned) == ([], [42])
+
+    def test_ends_where_it_may_not_know_what_is_committed(self) -> None:
+        member, client = self.begin(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+        assert (client.committed_there, client.assigned) == ([], [])
+        assert isinstance(member._failure, kl.AuthorizationError)
+        assert "group 'billing'" in str(member._failure)
+
+
+def test_errors_about_a_group_name_it() -> None:
+    class Refusing(Cluster):
+        def commits(self, *_: Any) -> Any:
+            raise kl.AuthorizationError("Group authorization failed")
+
+    with pytest.raises(kl.AuthorizationError, match="group 'billing': Group authorization failed"):
+        group_offsets(Refusing(CONFIG), "billing")
 
 
 class TestMeter:

@@ -175,11 +175,11 @@ def test_messages_of_an_old_format_are_announced_and_left_out() -> None:
 
 def test_more_than_was_asked_for_is_malformed() -> None:
     frame = framed(response(raw_batch(0, [record(0, None, b"v")])))
-    for bounds in ({"partitions": 0, "max_bytes": len(frame)}, {"partitions": 1, "max_bytes": len(frame) - 5}):
+    for partitions, most in ((0, len(frame)), (1, len(frame) - 5)):
         with served(lambda client: client.sendall(frame)) as port:
             connection = Connection.open("127.0.0.1", port, connect_timeout=5)
             with pytest.raises(_native.MalformedResponseError):
-                connection.receive_fetch(5, version=11, correlation_id=1, **bounds)
+                connection.receive_fetch(5, version=11, correlation_id=1, partitions=partitions, max_bytes=most)
 
 
 def test_a_batch_above_the_limit_is_refused() -> None:

@@ -111,8 +111,8 @@ def test_what_people_say_is_understood(given_: Any, meant: ParsedPosition) -> No
         (timedelta(minutes=15), "counts back from now and so is negative"),
         (np.timedelta64(15, "m"), "counts back from now and so is negative"),
         (pd.NaT, "NaT is no position"),
-        (np.datetime64("NaT"), "NaT is no position"),
-        (np.timedelta64("NaT"), "is no position"),
+        (np.datetime64("NaT", "ms"), "NaT is no position"),
+        (np.timedelta64("NaT", "ms"), "is no position"),
     ],
     ids=repr,
 )

@@ -22,7 +22,7 @@ import kafkalab as kl
 from kafkalab.brokers.registry import SchemaRegistry, basic
 from kafkalab.connection import ConnectionConfig
 from kafkalab.decode.framing import Framed
-from kafkalab.fetch.coverage import unsupported_option
+from kafkalab.net.coverage import unsupported_option
 
 ORDER = json.dumps(
     {
@@ -275,6 +275,7 @@ def test_a_connection_names_the_registry_as_confluent_does(tmp_path: Path) -> No
         "bootstrap.servers=a\nschema.registry.url=https://sr:8081\nbasic.auth.credentials.source=USER_INFO\n"
         "basic.auth.user.info=ann:hunter2\n"
     )
+    path.chmod(0o600)
     config = ConnectionConfig.load(config_file=path, environ={})
     assert kl.Registry.of(config.options) == kl.Registry(
         "https://sr:8081", config={"basic.auth.user.info": "ann:hunter2"}

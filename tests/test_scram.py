@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafkalab.fetch.scram import ALGORITHMS, ScramClient, ScramError
+from kafkalab.net.scram import ALGORITHMS, ScramClient, ScramError
 from kafkalab.secret import Secret
 
 NONCE = "rOprNGfwEbeRWgbNEkqO"

@@ -17,7 +17,6 @@ from kafkalab import _native
 from kafkalab.errors import BrokerUnreachableError, KafkalabError, KafkalabWarning
 from kafkalab.fetch.answers import Job, leaders_of
 from kafkalab.fetch.base import FetchControl, Fetched
-from kafkalab.fetch.connections import Connections
 from kafkalab.fetch.conversation import Conversation, Lane
 from kafkalab.fetch.patience import Patience, Pauses, Track, rest
 from kafkalab.fetch.probing import Probe, Walk, walks_over
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from kafkalab.cluster import Cluster
     from kafkalab.connection import ConnectionConfig
     from kafkalab.fetch.base import Fetcher, FetchOptions
-    from kafkalab.fetch.wire import BrokerConnection
     from kafkalab.model import OffsetRange
+    from kafkalab.net.wire import BrokerConnection
 
 _LOOK_S = 0.1
 _OLD_FORMAT = (
@@ -59,7 +58,7 @@ class ArrowFetcher:
     config : ConnectionConfig
         How to get in.
     cluster : Cluster
-        Asked for leaders, and for watermarks when the log has moved under a read.
+        Asked for leaders, and for watermarks when the log has moved under a read; its connections are used too.
     connections : int
         Most connections to one leader.
     response_bytes : int
@@ -81,7 +80,7 @@ class ArrowFetcher:
     ) -> None:
         self._config = config
         self._cluster = cluster
-        self._open = Connections(config)
+        self._open = cluster.connections
         self._connections = connections
         self._response_bytes = response_bytes
         self._portable = portable

@@ -134,18 +134,19 @@ impl Connection {
         Ok(py.detach(|| self.talk(|stream| stream.send(frame, &mut patience)))?)
     }
 
-    #[pyo3(signature = (timeout, *, stop=None))]
+    #[pyo3(signature = (timeout, *, stop=None, max_bytes=1 << 25))]
     fn receive<'py>(
         &self,
         py: Python<'py>,
         timeout: f64,
         stop: Option<&StopFlag>,
+        max_bytes: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let mut patience = patience(timeout, stop)?;
+        let most = max_bytes.min(self.max_frame_bytes);
         let frame = py.detach(|| {
             self.talk(|stream| {
-                let mut frame =
-                    vec![0; stream.receive_length(self.max_frame_bytes, &mut patience)?];
+                let mut frame = vec![0; stream.receive_length(most, &mut patience)?];
                 stream.fill(&mut frame, &mut patience).map(|()| frame)
             })
         })?;

@@ -11,7 +11,7 @@ import pytest
 import kafkalab as kl
 from kafkalab._native import StopFlag
 from kafkalab.brokers import ApacheKafka
-from kafkalab.fetch.wire import BrokerConnection
+from kafkalab.net.wire import BrokerConnection
 from tests.apache.truth import QUICK, Log, new_topic, numbered, rows
 
 PASSWORD = "correct-horse-battery"

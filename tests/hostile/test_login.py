@@ -14,8 +14,8 @@ import pytest
 
 import kafkalab as kl
 from kafkalab._native import StopFlag
-from kafkalab.fetch.requests import API_VERSIONS, FETCH, SASL_AUTHENTICATE, SASL_HANDSHAKE
-from kafkalab.fetch.wire import BrokerConnection
+from kafkalab.net.requests import API_VERSIONS, FETCH, SASL_AUTHENTICATE, SASL_HANDSHAKE
+from kafkalab.net.wire import BrokerConnection
 
 SECRET = "hunter2-is-secret"
 PATIENCE_S = 8.0

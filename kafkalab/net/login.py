@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kafkalab.errors import AuthenticationError, UnsupportedError
-from kafkalab.fetch.requests import SASL_AUTHENTICATE, SASL_HANDSHAKE, sized, string
-from kafkalab.fetch.scram import ScramClient, ScramError
+from kafkalab.net.requests import SASL_AUTHENTICATE, SASL_HANDSHAKE, sized, string
+from kafkalab.net.scram import ScramClient, ScramError
 from kafkalab.secret import Secret, scrub
 
 if TYPE_CHECKING:

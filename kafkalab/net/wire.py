@@ -7,7 +7,7 @@ import struct
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kafkalab import _native
 from kafkalab.errors import (
@@ -18,25 +18,21 @@ from kafkalab.errors import (
     TlsError,
     UnsupportedError,
 )
-from kafkalab.fetch.coverage import verifies
-from kafkalab.fetch.login import Login
-from kafkalab.fetch.requests import (
-    API_VERSIONS,
-    FETCH,
-    FETCH_VERSIONS,
+from kafkalab.net import requests
+from kafkalab.net.coverage import verifies
+from kafkalab.net.login import Login
+from kafkalab.net.requests import (
     LARGEST_BATCH_BYTES,
-    fetch_request,
     string,
 )
-from kafkalab.model import IsolationLevel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kafkalab.connection import ConnectionConfig
-    from kafkalab.fetch.base import FetchOptions
-    from kafkalab.fetch.requests import PartitionFetch
+    from kafkalab.net.requests import PartitionFetch, Request
 
+_T = TypeVar("_T")
 _PORTS = range(1, 2**16)
 _TIMEOUT_S = 30.0
 _CONNECT_S = 10.0
@@ -73,7 +69,7 @@ def _seconds(config: ConnectionConfig, name: str, default: float) -> float:
 
 
 class BrokerConnection:
-    """A connection to one broker, ready to fetch.
+    """A connection to one broker, ready to fetch and to be asked.
 
     Parameters
     ----------
@@ -83,6 +79,13 @@ class BrokerConnection:
         Where the broker is.
     stop : StopFlag
         Ends every wait; whoever uses the connection next puts in another.
+    timeout : float, optional
+        Seconds that the broker has at most for each step of the way in; the options' own by default.
+
+    Attributes
+    ----------
+    versions : dict of int to (int, int)
+        The least and the most version of each request that the broker takes.
 
     Raises
     ------
@@ -90,7 +93,9 @@ class BrokerConnection:
         It does not let us in.
     """
 
-    def __init__(self, config: ConnectionConfig, host: str, port: int, stop: _native.StopFlag) -> None:
+    def __init__(
+        self, config: ConnectionConfig, host: str, port: int, stop: _native.StopFlag, timeout: float | None = None
+    ) -> None:
         if port not in _PORTS:
             raise BrokerUnreachableError(f"{host}:{port} is the address of no broker: a port is 1 to 65535")
         self._config = config
@@ -99,24 +104,28 @@ class BrokerConnection:
         self._unanswered = 0
         self._ids = itertools.count(1)
         self._bounds: dict[int, tuple[int, int]] = {}  # of the answers to come: partitions and bytes
-        self._client_id = str(config.get("client.id", "kafkalab")).encode()
-        self._timeout_s = _seconds(config, "socket.timeout.ms", _TIMEOUT_S)
+        self._client_id = str(config.get("client.id", "kafkalab"))
+        most = float("inf") if timeout is None else timeout
+        usual = _seconds(config, "socket.timeout.ms", _TIMEOUT_S)
+        self._timeout_s = min(usual, most)
         self._login_ends = float("inf")
         with self._explained():
             self._native = _native.Connection.open(
                 host,
                 port,
-                connect_timeout=_seconds(config, "socket.connection.setup.timeout.ms", _CONNECT_S),
+                connect_timeout=min(_seconds(config, "socket.connection.setup.timeout.ms", _CONNECT_S), most),
                 address_family=str(config.get("broker.address.family", "any")),
                 tls=_tls(config),
                 stop=stop,
             )
             try:
-                self.fetch_version = self._agree()
+                self.versions = self._agree()
+                self.fetch_version = self._common(requests.FETCH, requests.FETCH_VERSIONS)
                 self.login()
             except BaseException:
                 self._native.close()
                 raise
+        self._timeout_s = usual
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -130,7 +139,21 @@ class BrokerConnection:
         except KafkalabError:
             raise  # some of these are OSErrors too
         except OSError as error:
-            raise BrokerUnreachableError(f"{self._address}: {error}") from error
+            raise BrokerUnreachableError(self._why(error)) from error
+
+    def _why(self, error: OSError) -> str:
+        address = self._address
+        if isinstance(error, ConnectionRefusedError):
+            return f"nothing listens at {address} (connection refused): check host and port, and that the broker runs"
+        if "failed to lookup address" in str(error):
+            return (
+                f"the host name in {address} cannot be resolved: check its spelling, or the network (VPN) that knows it"
+            )
+        if not isinstance(error, TimeoutError):
+            return f"{address}: {error}"
+        if hasattr(self, "_native"):
+            return f"{address} takes the connection but does not answer as a Kafka broker: check host and port"
+        return f"{address} does not answer: check host and port, and whether a firewall or VPN is in between"
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -159,31 +182,79 @@ class BrokerConnection:
         """Whether the login is to be renewed before the next request."""
         return time.monotonic() > self._login_ends
 
-    def _agree(self) -> int:
-        answer = self._ask(API_VERSIONS, 0, b"")
-        code, count = struct.unpack_from(">hi", answer)
-        entries = struct.iter_unpack(">hhh", answer[6 : 6 + 6 * count])
-        self.versions = {key: (least, most) for key, least, most in entries} if code == 0 else {}
-        least, most = self.versions.get(FETCH, (0, -1))
-        common = [version for version in FETCH_VERSIONS if least <= version <= most]
-        if not common:
-            raise UnsupportedError(f"{self._address} speaks Fetch {least} to {most}, and this engine 4 to 11")
-        return common[-1]
+    def _agree(self) -> dict[int, tuple[int, int]]:
+        code, apis = self.ask(requests.api_versions())
+        if code:
+            raise self._no_broker(f"error {code} instead of the versions that it speaks")
+        return {key: (least, most) for key, least, most in apis}
 
     def _ask(self, key: int, version: int, body: bytes) -> bytes:
-        correlation_id = self._send(key, version, body)
-        answer = self._native.receive(self._timeout_s, stop=self.stop)
+        correlation_id = next(self._ids)
+        header = struct.pack(">hhi", key, version, correlation_id) + string(self._client_id.encode())
+        self._send(header + body)
+        answer = self._receive(self._timeout_s)
         if answer[:4] != struct.pack(">i", correlation_id):
             raise self._no_broker("another correlation id than the one sent")
-        self._unanswered -= 1
         return answer[4:]
 
-    def _send(self, key: int, version: int, body: bytes) -> int:
-        correlation_id = next(self._ids)
-        header = struct.pack(">hhi", key, version, correlation_id) + string(self._client_id)
+    def _send(self, frame: bytes) -> None:
         self._unanswered += 1
-        self._native.send(header + body, timeout=self._timeout_s, stop=self.stop)
-        return correlation_id
+        self._native.send(frame, timeout=self._timeout_s, stop=self.stop)
+
+    def _receive(self, timeout: float) -> bytes:
+        answer = self._native.receive(timeout, stop=self.stop)
+        self._unanswered -= 1
+        return answer
+
+    # Requests
+
+    def version(self, request: Request[object]) -> int:
+        """Return the latest version of a request that the broker and this side know.
+
+        Raises
+        ------
+        UnsupportedError
+            There is none.
+        """
+        return self._common(request.key, request.versions)
+
+    def _common(self, key: int, versions: range) -> int:
+        least, most = self.versions.get(key, (0, -1))
+        common = [version for version in versions if least <= version <= most]
+        if not common:
+            here = f"{versions[0]} to {versions[-1]}"
+            there = f"only versions {least} to {most}" if most >= least else "no version"
+            text = f"{self._address} knows {there} of request {key}, and kafkalab {here}: use another broker"
+            raise UnsupportedError(text)
+        return common[-1]
+
+    def send(self, request: Request[object]) -> tuple[int, int]:
+        """Send a request; return the version and the number of its answer, which comes after those asked for before."""
+        version = self.version(request) if request.key != requests.API_VERSIONS else 0
+        correlation_id = next(self._ids)
+        self._send(request.encode((version, correlation_id, self._client_id)))
+        return version, correlation_id
+
+    def receive(self, request: Request[_T], sent: tuple[int, int], timeout: float | None = None) -> _T:
+        """Return the next answer, which must be of this request.
+
+        Raises
+        ------
+        MalformedResponseError
+            It is not.
+        OSError
+            The connection broke, or nothing came in time.
+        """
+        answer = self._receive(self._timeout_s if timeout is None else timeout)
+        try:
+            return request.decode(answer, *sent)
+        except _native.MalformedResponseError:
+            self.close()
+            raise
+
+    def ask(self, request: Request[_T]) -> _T:
+        """Send a request and return its answer."""
+        return self.receive(request, self.send(request))
 
     # Login
 
@@ -213,12 +284,11 @@ class BrokerConnection:
         max_bytes: int,
     ) -> int:
         """Ask for records without a session; return the correlation id of the answer."""
-        version = self.fetch_version
-        body = fetch_request(
-            topic, parts, version, read_committed=read_committed, max_wait_ms=max_wait_ms, max_bytes=max_bytes
+        request = requests.fetch(
+            topic, parts, read_committed=read_committed, max_wait_ms=max_wait_ms, max_bytes=max_bytes
         )
         with self._translated():
-            correlation_id = self._send(FETCH, version, body)
+            _, correlation_id = self.send(request)
         # A broker gives a whole batch, however little is asked for.
         self._bounds[correlation_id] = (len(parts), max_bytes + LARGEST_BATCH_BYTES + _MOST_HEAD_BYTES)
         return correlation_id
@@ -246,39 +316,3 @@ class BrokerConnection:
             )
         self._unanswered -= 1
         return answer
-
-
-def parsed(
-    response: _native.FetchResponse, wanted: dict[tuple[str, int], tuple[int, int]], options: FetchOptions
-) -> Iterator[_native.Step]:
-    """Yield the steps of an answer, its faults told as kafkalab's errors.
-
-    Raises
-    ------
-    CorruptDataError, UnsupportedError
-        A batch is damaged, or too large.
-    """
-    committed = options.isolation_level == IsolationLevel.READ_COMMITTED
-    try:
-        while (
-            step := response.next_step(
-                wanted, read_committed=committed, headers=options.headers, max_batch_bytes=LARGEST_BATCH_BYTES
-            )
-        ) is not None:
-            yield step
-    except _native.CorruptBatchError as error:
-        raise _placed(CorruptDataError, error, "") from error
-    except _native.UnsupportedMagicError as error:
-        raise _placed(UnsupportedError, error, "") from error
-    except _native.BatchTooLargeError as error:
-        raise _placed(UnsupportedError, error, ": engine='librdkafka' reads it, in as much memory") from error
-    except _native.MalformedResponseError as error:
-        raise CorruptDataError(str(error)) from error
-
-
-def _placed(
-    kind: type[KafkalabError],
-    error: _native.CorruptBatchError | _native.UnsupportedMagicError | _native.BatchTooLargeError,
-    advice: str,
-) -> KafkalabError:
-    return kind(f"{error}{advice}", topic=error.topic, partition=error.partition, offset=error.base_offset)
