@@ -141,7 +141,7 @@ class Lab:
         self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
-        self._started: weakref.WeakSet[Tail | TuningSession] = weakref.WeakSet()
+        self._started: weakref.WeakSet[Tail | TuningSession | ConsumerGroup] = weakref.WeakSet()
         self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_started]
 
     def __repr__(self) -> str:
@@ -863,7 +863,7 @@ class Lab:
         """
         level = None if isolation_level is None else str(isolation_level)
         membership = Membership(group_id, start, group_protocol, assignor, instance_id, level)
-        return ConsumerGroup(
+        group = ConsumerGroup(
             self.metadata,
             membership,
             topics,
@@ -876,6 +876,8 @@ class Lab:
             drain_timeout=drain_timeout,
             commit_interval=commit_interval,
         )
+        self._started.add(group)
+        return group
 
     def group_offsets(self, group_id: str, topics: Sequence[str] | str | None = None) -> pd.DataFrame:
         """Return what a consumer group has committed.
@@ -1292,7 +1294,7 @@ class Lab:
     @staticmethod
     def _chosen(table: pa.Table, receipt: Receipt, reading: Reading | Found) -> pd.DataFrame:
         """Return the frame of a few rows, with the columns that were asked for."""
-        receipt = replace(receipt, partitions=tuple(_with_rows(part, table) for part in receipt.partitions))
+        receipt = _with_rows(receipt, table)
         if "errors" not in reading and table["_error"].null_count == table.num_rows:
             table = table.drop_columns([name for name in ERROR_COLUMNS if name in table.column_names])
         columns = reading.get("columns")
@@ -1327,10 +1329,19 @@ def _tail_table(tail: Tail) -> Any:
     return TailTable(tail)
 
 
-def _with_rows(part: PartitionReceipt, table: pa.Table) -> PartitionReceipt:
+def _with_rows(receipt: Receipt, table: pa.Table) -> Receipt:
     """Return the receipt of a table that keeps only some of the rows that were read."""
-    place = (pc.field("partition") == part.partition) & (pc.field("offset") >= part.start)
-    return replace(part, rows=table.filter(place & (pc.field("offset") < part.end)).num_rows)
+    partitions, offsets = (table[name].to_numpy() for name in ("partition", "offset"))
+    order = np.lexsort((offsets, partitions))
+    partitions, offsets = partitions[order], offsets[order]
+    numbers = [part.partition for part in receipt.partitions]
+    lows, highs = (np.searchsorted(partitions, numbers, side) for side in ("left", "right"))
+    counts = (
+        np.diff(np.searchsorted(offsets[low:high], (part.start, part.end)))
+        for part, low, high in zip(receipt.partitions, lows, highs, strict=True)
+    )
+    parts = zip(receipt.partitions, counts, strict=True)
+    return replace(receipt, partitions=tuple(replace(part, rows=int(*count)) for part, count in parts))
 
 
 def _check_count(n: object, name: str = "n") -> None:

@@ -323,18 +323,6 @@ def _files_for_their_owner_alone() -> Iterator[None]:
     os.umask(before)
 
 
-def test_a_properties_file_with_a_password_is_for_its_owner_alone(tmp_path: Path) -> None:
-    file = tmp_path / "client.properties"
-    file.write_text(f"bootstrap.servers=b\nsasl.password={SECRET}\n")
-    load(config_file=file)
-    file.chmod(0o640)
-    with pytest.warns(KafkalabWarning, match=f"{file} holds a password or key, and other users can read it") as caught:
-        load(config_file=file)
-    assert SECRET not in str(caught[0].message)
-    file.write_text("bootstrap.servers=b\n")
-    load(config_file=file)
-
-
 JAVA_SPACE = " \t\f"
 
 
