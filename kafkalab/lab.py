@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from kafkalab.group.dispatch import Ordering as GroupOrdering
     from kafkalab.group.handler import HandlerLike
     from kafkalab.keyed import Chooser, Tombstones
-    from kafkalab.model import TopicInfo
+    from kafkalab.model import TopicInfo, Watermarks
     from kafkalab.parallel import OnFailure, Ordering
     from kafkalab.partitioner import Partitioner
     from kafkalab.plan import OnDataLoss
@@ -141,7 +141,7 @@ class Lab:
         self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
-        self._started: weakref.WeakSet[Tail | TuningSession] = weakref.WeakSet()
+        self._started: weakref.WeakSet[Tail | TuningSession | ConsumerGroup] = weakref.WeakSet()
         self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_started]
 
     def __repr__(self) -> str:
@@ -214,9 +214,8 @@ class Lab:
             them: with records of aborted transactions and the markers of all; NaT where it has no index), and for a
             group ``committed_offset`` and ``committed_lag``.
         """
-        info = self.metadata.topic(topic)
+        info, marks = self.metadata.overview(topic)
         partitions = [part.partition for part in info.partitions]
-        marks = self.metadata.watermarks(topic, partitions)
         times = self.metadata.timestamp_span(topic, partitions)
         frame = pd.DataFrame(
             {
@@ -224,14 +223,14 @@ class Lab:
                 "leader": pd.array([part.leader for part in info.partitions], dtype="Int32"),
                 "replicas": [list(part.replicas) for part in info.partitions],
                 "in_sync_replicas": [list(part.in_sync_replicas) for part in info.partitions],
-                "log_start_offset": [marks[p].log_start_offset for p in partitions],
-                "last_stable_offset": [marks[p].last_stable_offset for p in partitions],
-                "high_watermark": [marks[p].high_watermark for p in partitions],
+                "log_start_offset": _offsets(marks, partitions, "log_start_offset"),
+                "last_stable_offset": _offsets(marks, partitions, "last_stable_offset"),
+                "high_watermark": _offsets(marks, partitions, "high_watermark"),
             }
         )
         frame["span"] = frame["high_watermark"] - frame["log_start_offset"]
         for number, name in enumerate(("first_timestamp", "last_timestamp")):
-            found = [(times[p] or (None, None))[number] for p in partitions]
+            found = [times[p][number] for p in partitions]
             times_of = pa.table({name: pa.array(found, TIMESTAMP)})
             frame[name] = printable(times_of)[name].to_pandas()
         if group_id is not None:
@@ -864,7 +863,7 @@ class Lab:
         """
         level = None if isolation_level is None else str(isolation_level)
         membership = Membership(group_id, start, group_protocol, assignor, instance_id, level)
-        return ConsumerGroup(
+        group = ConsumerGroup(
             self.metadata,
             membership,
             topics,
@@ -877,6 +876,8 @@ class Lab:
             drain_timeout=drain_timeout,
             commit_interval=commit_interval,
         )
+        self._started.add(group)
+        return group
 
     def group_offsets(self, group_id: str, topics: Sequence[str] | str | None = None) -> pd.DataFrame:
         """Return what a consumer group has committed.
@@ -1153,9 +1154,11 @@ class Lab:
     # How
 
     def _plan(self, topic: str, request: Request, *, follow: bool) -> tuple[TopicInfo, Plan]:
-        info = self.metadata.topic(topic)
+        info, known = self.metadata.overview(topic)
         partitions = choose_partitions(info, request)
-        marks = self.metadata.watermarks(topic, partitions)
+        marks = {partition: known[partition] for partition in partitions if partition in known}
+        if len(marks) < len(partitions):
+            marks |= self.metadata.watermarks(topic, [p for p in partitions if p not in marks])
         plan = make_plan(request, topic, marks, self.metadata, time.time_ns() // 1_000_000)
         if follow:
             plan = plan.with_ranges(replace(part, end=_NO_END) for part in plan.ranges)
@@ -1291,7 +1294,7 @@ class Lab:
     @staticmethod
     def _chosen(table: pa.Table, receipt: Receipt, reading: Reading | Found) -> pd.DataFrame:
         """Return the frame of a few rows, with the columns that were asked for."""
-        receipt = replace(receipt, partitions=tuple(_with_rows(part, table) for part in receipt.partitions))
+        receipt = _with_rows(receipt, table)
         if "errors" not in reading and table["_error"].null_count == table.num_rows:
             table = table.drop_columns([name for name in ERROR_COLUMNS if name in table.column_names])
         columns = reading.get("columns")
@@ -1302,6 +1305,11 @@ class Lab:
                     raise ArgumentError(message)
             table = table.select([name for name in columns if name in table.column_names])
         return to_frame(table, receipt)
+
+
+def _offsets(marks: Mapping[int, Watermarks], partitions: Iterable[int], name: str) -> Any:
+    """Return one of the watermarks by partition; null where a partition has no leader to tell it."""
+    return pd.array([getattr(marks[p], name) if p in marks else None for p in partitions], dtype="Int64")
 
 
 def _closing(tail: weakref.ref[Tail]) -> Callable[[], None]:
@@ -1321,10 +1329,19 @@ def _tail_table(tail: Tail) -> Any:
     return TailTable(tail)
 
 
-def _with_rows(part: PartitionReceipt, table: pa.Table) -> PartitionReceipt:
+def _with_rows(receipt: Receipt, table: pa.Table) -> Receipt:
     """Return the receipt of a table that keeps only some of the rows that were read."""
-    place = (pc.field("partition") == part.partition) & (pc.field("offset") >= part.start)
-    return replace(part, rows=table.filter(place & (pc.field("offset") < part.end)).num_rows)
+    partitions, offsets = (table[name].to_numpy() for name in ("partition", "offset"))
+    order = np.lexsort((offsets, partitions))
+    partitions, offsets = partitions[order], offsets[order]
+    numbers = [part.partition for part in receipt.partitions]
+    lows, highs = (np.searchsorted(partitions, numbers, side) for side in ("left", "right"))
+    counts = (
+        np.diff(np.searchsorted(offsets[low:high], (part.start, part.end)))
+        for part, low, high in zip(receipt.partitions, lows, highs, strict=True)
+    )
+    parts = zip(receipt.partitions, counts, strict=True)
+    return replace(receipt, partitions=tuple(replace(part, rows=int(*count)) for part, count in parts))
 
 
 def _check_count(n: object, name: str = "n") -> None:

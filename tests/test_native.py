@@ -175,11 +175,11 @@ def test_messages_of_an_old_format_are_announced_and_left_out() -> None:
 
 def test_more_than_was_asked_for_is_malformed() -> None:
     frame = framed(response(raw_batch(0, [record(0, None, b"v")])))
-    for bounds in ({"partitions": 0, "max_bytes": len(frame)}, {"partitions": 1, "max_bytes": len(frame) - 5}):
+    for partitions, most in ((0, len(frame)), (1, len(frame) - 5)):
         with served(lambda client: client.sendall(frame)) as port:
             connection = Connection.open("127.0.0.1", port, connect_timeout=5)
             with pytest.raises(_native.MalformedResponseError):
-                connection.receive_fetch(5, version=11, correlation_id=1, **bounds)
+                connection.receive_fetch(5, version=11, correlation_id=1, partitions=partitions, max_bytes=most)
 
 
 def test_a_batch_above_the_limit_is_refused() -> None:
@@ -293,6 +293,22 @@ def test_silence_times_out() -> None:
         connection = Connection.open("127.0.0.1", port, connect_timeout=5)
         with pytest.raises(TimeoutError, match=r"nothing for 0\.2 s"):
             connection.receive(0.2)
+
+
+@pytest.mark.parametrize("begun", [b"", b"\0\0", framed(bytes(1000))[:500]], ids=["length", "half a length", "body"])
+def test_an_answer_that_drips_times_out(begun: bytes) -> None:
+    over = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        client.sendall(begun)
+        while not over.wait(0.02):
+            client.send(b"\x01")
+
+    with served(drip) as port:
+        connection = Connection.open("127.0.0.1", port, connect_timeout=5)
+        with pytest.raises(TimeoutError, match=r"the broker is too slow: \d+ bytes in"):
+            connection.receive_fetch(0.5, version=11, correlation_id=1, partitions=1, max_bytes=1 << 30)
+        over.set()
 
 
 def test_the_stop_flag_ends_a_wait_of_another_thread() -> None:

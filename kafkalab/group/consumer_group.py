@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import pandas as pd
 
+from kafkalab import units
 from kafkalab.errors import ArgumentError, ConfigError, GroupError, HandlerError, KafkalabError
 from kafkalab.group.dispatch import Ordering
 from kafkalab.group.handler import Hooks
@@ -145,7 +146,7 @@ class ConsumerGroup:
 
     def wait_for(self, records: int, timeout: float) -> bool:
         """Wait until so many records were handled since the start; return whether they were."""
-        return self._last().pool.wait_handled(records, timeout)
+        return self._last().pool.wait_handled(records, units.seconds(timeout))
 
     @property
     def running(self) -> bool:
@@ -439,6 +440,9 @@ def _check(**numbers: float | None) -> None:
     for name, number in numbers.items():
         least = 1 if name in ("workers", "buffer_depth") else 0
         if number is None and name in ("buffer_depth", "drain_timeout"):
+            continue
+        if name in ("drain_timeout", "commit_interval") and number is not None:
+            units.seconds(number, name)
             continue
         if not isinstance(number, (int, float)) or isinstance(number, bool) or number < least:
             text = f"{name} is a number from {least} on, not {number!r}"
