@@ -45,14 +45,14 @@ def group_offsets(
     shown = sorted(commits if committed_only or places is None else places)
     ends: dict[TopicPartition, int] = {}
     for topic in dict.fromkeys(place.topic for place in shown):
-        marks = cluster.watermarks(topic, [place.partition for place in shown if place.topic == topic])
+        _, marks = cluster.overview(topic)  # a partition without a leader has none
         ends |= {TopicPartition(topic, partition): mark.last_stable_offset for partition, mark in marks.items()}
     frame = pd.DataFrame(
         {
             "topic": pd.array([place.topic for place in shown], dtype="str"),
             "partition": pd.array([place.partition for place in shown], dtype="int64"),
             "committed_offset": pd.array([commits.get(place) for place in shown], dtype="Int64"),
-            "end_offset": pd.array([ends[place] for place in shown], dtype="Int64"),
+            "end_offset": pd.array([ends.get(place) for place in shown], dtype="Int64"),
         }
     )
     frame["committed_lag"] = frame["end_offset"] - frame["committed_offset"]
