@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import kafkalab as kl
-from kafkalab.fetch import wire
+from kafkalab.net import wire
 from tests.hostile.scripted_broker import (
     FETCH,
     FIND_COORDINATOR,
