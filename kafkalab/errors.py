@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from kafkalab.text import safe
 
@@ -52,6 +52,8 @@ class KafkalabError(Exception):
     orders[3]@42: the batch is cut
     """
 
+    _has_lines: ClassVar[bool] = False
+
     def __init__(
         self,
         message: str,
@@ -60,7 +62,7 @@ class KafkalabError(Exception):
         partition: int | None = None,
         offset: int | None = None,
     ) -> None:
-        super().__init__(safe(message))
+        super().__init__("\n".join(map(safe, message.split("\n"))) if self._has_lines else safe(message))
         self.topic = topic
         self.partition = partition
         self.offset = offset
@@ -185,6 +187,8 @@ class ExportError(KafkalabError, OSError):
 
 class BrokerStartError(KafkalabError, RuntimeError):
     """A broker for demos and tests could not be started."""
+
+    _has_lines = True  # of its log
 
 
 class KafkalabWarning(UserWarning):

@@ -12,6 +12,10 @@ from kafkalab import errors
 KafkaException.__module__ = "confluent_kafka"
 
 _PREFIX = re.compile(r"Failed to create \w+( client)?: |Broker: |Local: ")
+_KERBEROS = (
+    "confluent-kafka from PyPI has no Kerberos. One that is built where librdkafka has libsasl2 does: "
+    "pip install --no-binary confluent-kafka confluent-kafka"
+)
 _MEANING: dict[int, tuple[type[errors.KafkalabError], str]] = {
     KafkaError._TRANSPORT: (errors.BrokerUnreachableError, "check the bootstrap servers and the network"),
     KafkaError._ALL_BROKERS_DOWN: (errors.BrokerUnreachableError, "check the bootstrap servers and the network"),
@@ -84,7 +88,9 @@ def translate(error: KafkaError | KafkaException, **where: Any) -> errors.Kafkal
     cause = error.args[0] if isinstance(error, KafkaException) else error
     text = _PREFIX.sub("", cause.str())
     kind, advice = _MEANING.get(cause.code(), (errors.KafkalabError, f"librdkafka's error {cause.name()}"))
-    if "SASL mechanism" in text and kind is errors.ConfigError:
+    if "GSSAPI" in text and kind is errors.ConfigError:
+        kind, advice = errors.AuthenticationError, _KERBEROS
+    elif "SASL mechanism" in text and kind is errors.ConfigError:
         kind, advice = errors.AuthenticationError, "set sasl.mechanism to PLAIN, SCRAM-SHA-256 or -512, or OAUTHBEARER"
     group_id = where.pop("group_id", None)
     group = "" if group_id is None else f"group {group_id!r}: "

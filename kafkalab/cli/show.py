@@ -94,4 +94,4 @@ def plain_line(row: Mapping[str, Any]) -> str:
 def _parts(row: Mapping[str, Any]) -> Iterator[str]:
     for name, form in (("topic", "{}"), ("partition", "[{}]"), ("offset", "@{}")):
         if name in row:
-            yield form.format(row[name])
+            yield form.format(safe(str(row[name])))

@@ -8,12 +8,12 @@ import logging
 import re
 import threading
 import time
-from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import pandas as pd
 
+from kafkalab import units
 from kafkalab.errors import ArgumentError, ConfigError, GroupError, HandlerError, KafkalabError
 from kafkalab.group.dispatch import Ordering
 from kafkalab.group.handler import Hooks
@@ -21,6 +21,7 @@ from kafkalab.group.logs import Logs
 from kafkalab.group.member import Member
 from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
 from kafkalab.group.pool import Pool
+from kafkalab.group.problems import Problems
 from kafkalab.group.stats import GroupStats
 from kafkalab.model import TopicPartition
 from kafkalab.text import safe
@@ -145,7 +146,7 @@ class ConsumerGroup:
 
     def wait_for(self, records: int, timeout: float) -> bool:
         """Wait until so many records were handled since the start; return whether they were."""
-        return self._last().pool.wait_handled(records, timeout)
+        return self._last().pool.wait_handled(records, units.seconds(timeout))
 
     @property
     def running(self) -> bool:
@@ -274,8 +275,7 @@ class _Stay:
 
     def __init__(self, group: ConsumerGroup) -> None:
         self._on_error = group._on_error  # noqa: SLF001 - the two are one
-        self._errors: deque[KafkalabError] = deque()
-        self._error_bytes = 0
+        self._errors = Problems(_MOST_ERRORS, _MOST_BYTES)
         self._lock = threading.Lock()
         self._over: SimpleQueue[None] = SimpleQueue()
         self._failure: BaseException | None = None
@@ -333,19 +333,10 @@ class _Stay:
     def problems(self) -> Iterator[KafkalabError]:
         while True:
             over = self.is_over(0 if self._errors else _LOOK_S)
-            while (error := self._next_error()) is not None:
+            while (error := self._errors.take()) is not None:
                 yield error
             if over:
                 return
-
-    def _next_error(self) -> KafkalabError | None:
-        with self._lock:
-            return self._dropped() if self._errors else None
-
-    def _dropped(self) -> KafkalabError:
-        error = self._errors.popleft()
-        self._error_bytes -= _size(error)
-        return error
 
     def stats(self) -> GroupStats:
         state = "failed" if self._failure else "running" if self.running else "stopped"
@@ -417,23 +408,13 @@ class _Stay:
 
     def _tell(self, error: Exception) -> None:
         if isinstance(error, KafkalabError):
-            with self._lock:
-                self._errors.append(error)
-                self._error_bytes += _size(error)
-                while len(self._errors) > _MOST_ERRORS or (self._error_bytes > _MOST_BYTES and len(self._errors) > 1):
-                    self._dropped()
+            self._errors.add(error)
         _LOG.warning("%s", safe(str(error)))
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
             self._failure = self._failure or error
         self.stop.set()
-
-
-def _size(error: KafkalabError) -> int:
-    """Return how many bytes an error keeps of a record."""
-    message = getattr(error, "record", (None,))[0]
-    return 0 if message is None else len(message)
 
 
 def _drain_timeout(given: float | None, *options: Mapping[str, Any]) -> float:
@@ -459,6 +440,9 @@ def _check(**numbers: float | None) -> None:
     for name, number in numbers.items():
         least = 1 if name in ("workers", "buffer_depth") else 0
         if number is None and name in ("buffer_depth", "drain_timeout"):
+            continue
+        if name in ("drain_timeout", "commit_interval") and number is not None:
+            units.seconds(number, name)
             continue
         if not isinstance(number, (int, float)) or isinstance(number, bool) or number < least:
             text = f"{name} is a number from {least} on, not {number!r}"

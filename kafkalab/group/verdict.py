@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,9 @@ _COORDINATOR = frozenset(
 )
 
 
+_ABOUT_INSTANCE = re.compile("fence|instance ?id", re.IGNORECASE)
+
+
 class Verdict(Enum):
     """What an error means to who has met it."""
 
@@ -90,7 +94,7 @@ def told(error: KafkaError, group_id: str, where: Mapping[str, object] | None = 
     """Return kafkalab's error for one that a member has met; it names the group where it is about that."""
     found = translate(error, **(where or {}))
     fatal = error.fatal() or error.code() == KafkaError._FATAL  # the latter wraps one, and says that it is not
-    if error.code() in _FENCED or (fatal and "fence" in error.str().lower()):
+    if error.code() in _FENCED or (fatal and _ABOUT_INSTANCE.search(error.str())):
         advice = "another member has the same instance_id: give each its own, or stop that one"
         return GroupError(f"group {group_id!r} has this member no more: {error.str()}: {advice}")
     if fatal:

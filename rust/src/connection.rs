@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fetch::FetchResponse;
 use crate::response::{self, VERSIONS};
 use crate::tls::{self, ClientSetup};
-use crate::wire::{Family, Patience, Stream};
+use crate::wire::{self, Family, Patience, Stream};
 use crate::workspace::{Pool, Workspace};
 
 /// Ends waits of other threads.
@@ -111,6 +111,7 @@ impl Connection {
                 .map(|tls| ClientSetup::new(&tls.options, name))
                 .transpose()?;
             Stream::connect(host, port, family, setup, &mut patience)
+                .inspect_err(wire::note_failure)
         })?;
         let socket = stream.socket()?;
         Ok(Self {
@@ -170,7 +171,6 @@ impl Connection {
             self.talk(|stream| {
                 let mut workspace = Pool::take(&self.pool);
                 let length = stream.receive_length(max_bytes, &mut patience)?;
-                patience.end_after(length);
                 stream.fill(workspace.frame_mut(length), &mut patience)?;
                 parse(workspace, version, correlation_id, partitions)
             })
@@ -197,7 +197,8 @@ impl Connection {
         let stream = held.as_mut().ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotConnected, "the connection is closed")
         })?;
-        work(stream).inspect_err(|_| {
+        work(stream).inspect_err(|error| {
+            wire::note_failure(error);
             _ = self.socket.shutdown(Shutdown::Both);
             *held = None;
         })

@@ -63,7 +63,7 @@ mod _native {
         TlsError, UnsupportedMagicError,
     };
     #[pymodule_export]
-    use crate::fetch::{FetchResponse, PartitionHead, Step};
+    use crate::fetch::{FetchResponse, PartitionHead, Step, Transactions};
     #[pymodule_export]
     use crate::requests::{
         api_versions_request, consumer_group_describe_request, describe_groups_request,
