@@ -286,6 +286,9 @@ class PartitionHead:
         least ``partition_max_bytes`` that brings it.
     old_format : bool
         Whether messages of format v0 or v1 follow on the whole batches.
+    ahead : bool
+        Whether a batch follows that ends behind the high watermark: it was written since that was looked up, or its
+        offsets are damaged.
     record_bytes : int
         The size of the batches on the wire.
     """
@@ -310,6 +313,8 @@ class PartitionHead:
     def cut_batch_bytes(self) -> int | None: ...
     @property
     def old_format(self) -> bool: ...
+    @property
+    def ahead(self) -> bool: ...
     @property
     def record_bytes(self) -> int: ...
 

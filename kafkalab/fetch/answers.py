@@ -98,7 +98,10 @@ def judge(job: Job, head: _native.PartitionHead, track: Track) -> Verdict:
     if head.old_format:
         _check_portable(job, head.partition, position)
         return Verdict.OLD
-    if head.cut_batch_bytes is not None or (head.record_bytes and head.next_offset is None):
+    if head.ahead:
+        message = "the record batch is corrupt: its offsets lie behind the high watermark"
+        track.patience.suspect(CorruptDataError(message, topic=job.topic, partition=head.partition, offset=position))
+    elif head.cut_batch_bytes is not None or (head.record_bytes and head.next_offset is None):
         return Verdict.CUT
     return Verdict.END if position >= job.visible_end(head) and not head.record_bytes else Verdict.NOTHING
 

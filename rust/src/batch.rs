@@ -24,6 +24,9 @@ pub enum Front<'a> {
     Cut(Option<usize>),
     /// Messages of format v0 or v1, which are not read here.
     Old,
+    /// A batch that ends behind the high watermark. A broker looks up its high watermark before the records, so
+    /// this may be one that was written in between: the next answer tells.
+    Ahead,
 }
 
 /// The rules for the offsets of the batches of one answer. They stand outside of the batches' checksums.
@@ -48,17 +51,16 @@ impl Order {
         let Front::Whole(raw_batch) = &front else {
             return Ok(front);
         };
-        let reason = if raw_batch.base_offset < self.lowest {
-            "its offsets do not follow those of the batch before"
-        } else if raw_batch.next_offset > self.high_watermark {
-            "its offsets lie behind the high watermark"
-        } else {
-            return Ok(front);
-        };
-        Err(BatchError {
-            base_offset: raw_batch.base_offset,
-            fault: Fault::Corrupt(reason),
-        })
+        if raw_batch.base_offset < self.lowest {
+            return Err(BatchError {
+                base_offset: raw_batch.base_offset,
+                fault: Fault::Corrupt("its offsets do not follow those of the batch before"),
+            });
+        }
+        if raw_batch.next_offset > self.high_watermark {
+            return Ok(Front::Ahead);
+        }
+        Ok(front)
     }
 
     /// Go behind a batch.

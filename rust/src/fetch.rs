@@ -37,6 +37,8 @@ pub struct PartitionHead {
     #[pyo3(get)]
     old_format: bool,
     #[pyo3(get)]
+    ahead: bool,
+    #[pyo3(get)]
     record_bytes: usize,
 }
 
@@ -61,6 +63,7 @@ impl From<&Partition> for PartitionHead {
             next_offset: from.whole.next_offset,
             cut_batch_bytes: from.whole.cut_batch_bytes,
             old_format: from.whole.old_format,
+            ahead: from.whole.ahead,
             record_bytes: from.records.len(),
         }
     }

@@ -52,6 +52,8 @@ pub struct Whole {
     pub cut_batch_bytes: Option<usize>,
     /// Whether messages of format v0 or v1 follow.
     pub old_format: bool,
+    /// Whether a batch follows that ends behind the high watermark.
+    pub ahead: bool,
 }
 
 /// A response, without the batches' contents.
@@ -175,6 +177,12 @@ fn scan(mut records: &[u8], high_watermark: i64, mut see: impl FnMut(&RawBatch<'
             Ok(Front::Old) => {
                 return Whole {
                     old_format: true,
+                    ..whole
+                };
+            }
+            Ok(Front::Ahead) => {
+                return Whole {
+                    ahead: true,
                     ..whole
                 };
             }

@@ -68,7 +68,7 @@ impl Cursor {
     /// Whether it is known that no step follows.
     pub fn is_done(&self, records: &[u8]) -> bool {
         let front = self.order.front(&records[self.position..]);
-        self.held.is_none() && matches!(front, Ok(Front::Cut(_) | Front::Old))
+        self.held.is_none() && matches!(front, Ok(Front::Cut(_) | Front::Old | Front::Ahead))
     }
 
     /// Read on; `None` when no whole batch is left.
@@ -128,7 +128,7 @@ impl Cursor {
                 Ok(None)
             }
             Err(error) if first => Err(error),
-            Ok(Front::Cut(_) | Front::Old) | Err(_) => Ok(None),
+            Ok(Front::Cut(_) | Front::Old | Front::Ahead) | Err(_) => Ok(None),
         }
     }
 

@@ -524,14 +524,13 @@ fn a_marker_that_compaction_has_emptied_says_nothing() {
 }
 
 #[test]
-fn offsets_that_fall_or_pass_the_high_watermark_are_a_fault() {
+fn offsets_that_fall_are_a_fault() {
     let good = [Batch::of(5, &["a", "b"]), Batch::of(9, &["c"])];
     let cursor = || Cursor::new(0, i64::MAX, 10, &[]);
     assert_eq!(read_on(&encode(&good), cursor(), ALL).1, None);
     for bad in [
         [Batch::of(5, &["a", "b"]), Batch::of(6, &["c"])],
         [Batch::of(9, &["c"]), Batch::of(5, &["a", "b"])],
-        [Batch::of(5, &["a", "b"]), Batch::of(10, &["c"])],
     ] {
         let bytes = encode(&bad);
         let (outcome, error) = read_on(&bytes, cursor(), ALL);
@@ -542,6 +541,19 @@ fn offsets_that_fall_or_pass_the_high_watermark_are_a_fault() {
         let frame = testing::response(11, &[section(bytes)]);
         let scanned = parse(&frame, 11, 1).unwrap().partitions[0].whole;
         assert!(scanned.next_offset.unwrap() <= 100);
+    }
+}
+
+#[test]
+fn a_batch_behind_the_high_watermark_is_announced_and_left_out() {
+    for before in [vec![], vec![Batch::of(5, &["a", "b"])]] {
+        let bytes = encode(&[before.clone(), vec![Batch::of(100, &["c"])]].concat());
+        let (outcome, error) = read_on(&bytes, Cursor::new(0, i64::MAX, 100, &[]), ALL);
+        assert_eq!((outcome.rows.len(), error), (2 * before.len(), None));
+        let frame = testing::response(11, &[section(bytes)]);
+        let scanned = parse(&frame, 11, 1).unwrap().partitions[0].whole;
+        assert_eq!(scanned.next_offset, before.first().map(|_| 7));
+        assert!(scanned.ahead);
     }
 }
 
