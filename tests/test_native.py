@@ -173,6 +173,13 @@ def test_messages_of_an_old_format_are_announced_and_left_out() -> None:
     assert [rows["value"].to_pylist() for rows in read(frame)] == [[b"v"]]
 
 
+def test_a_batch_behind_the_high_watermark_is_announced_and_left_out() -> None:
+    frame = response(raw_batch(7, [record(0, None, b"v")]) + raw_batch(HIGH_WATERMARK, [record(0, None, b"w")]))
+    (head,) = FetchResponse.from_bytes(frame, 11).partitions
+    assert (head.next_offset, head.ahead) == (8, True)
+    assert [rows["value"].to_pylist() for rows in read(frame)] == [[b"v"]]
+
+
 def test_more_than_was_asked_for_is_malformed() -> None:
     frame = framed(response(raw_batch(0, [record(0, None, b"v")])))
     for partitions, most in ((0, len(frame)), (1, len(frame) - 5)):
