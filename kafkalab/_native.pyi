@@ -279,6 +279,10 @@ class PartitionHead:
         -1 before version 5.
     preferred_read_replica : int
         -1 for none.
+    base_offset : int or None
+        Of the first batch that came whole.
+    after_gap : int or None
+        After the last batch that does not begin where the one before it ends.
     next_offset : int or None
         After the last batch that came whole; None if none did. What to fetch next, before anything is parsed.
     cut_batch_bytes : int or None
@@ -286,9 +290,8 @@ class PartitionHead:
         least ``partition_max_bytes`` that brings it.
     old_format : bool
         Whether messages of format v0 or v1 follow on the whole batches.
-    ahead : bool
-        Whether a batch follows that ends behind the high watermark: it was written since that was looked up, or its
-        offsets are damaged.
+    misplaced : int or None
+        The first offset of a batch that begins before the last has ended.
     record_bytes : int
         The size of the batches on the wire.
     """
@@ -308,15 +311,25 @@ class PartitionHead:
     @property
     def preferred_read_replica(self) -> int: ...
     @property
+    def base_offset(self) -> int | None: ...
+    @property
     def next_offset(self) -> int | None: ...
+    @property
+    def after_gap(self) -> int | None: ...
     @property
     def cut_batch_bytes(self) -> int | None: ...
     @property
     def old_format(self) -> bool: ...
     @property
-    def ahead(self) -> bool: ...
+    def misplaced(self) -> int | None: ...
     @property
     def record_bytes(self) -> int: ...
+
+@final
+class Transactions:
+    """Which transactions of one partition are under way where its reader is; one for all answers to a reader."""
+
+    def __new__(cls) -> Self: ...
 
 @final
 class FetchResponse:
@@ -344,7 +357,7 @@ class FetchResponse:
 
     def next_step(
         self,
-        wanted: dict[tuple[str, int], tuple[int, int]],
+        wanted: dict[tuple[str, int], tuple[int, int, Transactions]],
         *,
         read_committed: bool,
         headers: bool = False,
@@ -357,8 +370,8 @@ class FetchResponse:
         Parameters
         ----------
         wanted : dict
-            ``(topic, partition)`` to the offsets ``(start, end)`` to give, which count when a partition begins. Others,
-            and those with an error code, are passed over.
+            ``(topic, partition)`` to the offsets ``(start, end)`` to give, which count when a partition begins, and the
+            transactions that are under way there. Others, and those with an error code, are passed over.
         read_committed : bool
             Whether the records of aborted transactions are left out.
         headers : bool, default False

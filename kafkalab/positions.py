@@ -266,10 +266,7 @@ class Resolver:
             case FromEnd(count):
                 return self._from_end(partition, count, end)
             case Committed(group_id):
-                offset = committed[group_id].get(partition)
-                if offset is None and marks.log_start_offset == end:
-                    return end  # nothing is there to be committed
-                return self._committed(partition, group_id, offset)
+                return self._committed(partition, group_id, committed[group_id].get(partition))
             case AtOffset(offset):
                 return self._inside(partition, offset)
 
@@ -284,6 +281,9 @@ class Resolver:
         return end - count
 
     def _committed(self, partition: int, group_id: str, offset: int | None) -> int:
+        marks = self.watermarks[partition]
+        if offset is None and marks.log_start_offset == marks.high_watermark:
+            return marks.high_watermark  # nothing is there to be committed
         if offset is None:
             message = f"group {group_id!r} has committed nothing here: give a dict with 'earliest' for this partition"
             raise PositionError(message, topic=self.topic, partition=partition)

@@ -25,8 +25,7 @@ from tests.apache.truth import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-EVERYTHING = {("orders", 0): (0, 2**63 - 1)}
-HIGH_WATERMARK = 1 << 40
+EVERYTHING = {("orders", 0): (0, 2**63 - 1, _native.Transactions())}
 HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 SCHEMA = pa.schema(
     [
@@ -82,7 +81,7 @@ def raw_batch(
 
 def response(records: bytes, *, correlation_id: int = 1, error_code: int = 0) -> bytes:
     topic = struct.pack(">ih6si", 1, 6, b"orders", 1)
-    partition = struct.pack(">ihqqqiii", 0, error_code, HIGH_WATERMARK, 90, 3, -1, -1, len(records)) + records
+    partition = struct.pack(">ihqqqiii", 0, error_code, 100, 90, 3, -1, -1, len(records)) + records
     return struct.pack(">iihi", correlation_id, 4, 0, 0) + topic + partition
 
 
@@ -125,7 +124,7 @@ def test_the_head_tells_what_to_fetch_next() -> None:
     fetched = FetchResponse.from_bytes(response(whole + cut[:-1]), 11)
     (head,) = fetched.partitions
     assert (head.topic, head.partition, head.error_code) == ("orders", 0, 0)
-    assert (head.high_watermark, head.last_stable_offset, head.log_start_offset) == (HIGH_WATERMARK, 90, 3)
+    assert (head.high_watermark, head.last_stable_offset, head.log_start_offset) == (100, 90, 3)
     assert (head.preferred_read_replica, head.next_offset, head.cut_batch_bytes) == (-1, 8, len(cut))
     assert not head.old_format
     assert head.record_bytes == len(whole) + len(cut) - 1
@@ -136,13 +135,18 @@ def test_the_head_tells_what_to_fetch_next() -> None:
 def test_only_the_wanted_offsets_of_the_wanted_partitions() -> None:
     frame = response(raw_batch(0, [record(delta, None, b"v") for delta in range(10)]))
     fetched = FetchResponse.from_bytes(frame, 11)
-    step = fetched.next_step({("orders", 0): (3, 6)}, read_committed=False)
+    step = fetched.next_step({("orders", 0): (3, 6, _native.Transactions())}, read_committed=False)
     assert step is not None
     assert (step.topic, step.partition, step.records, step.next_offset) == ("orders", 0, 3, 10)
     assert pa.record_batch(step)["offset"].to_pylist() == [3, 4, 5]
     assert repr(step) == "<Step orders[0] records=3 next_offset=10>"
     assert fetched.next_step(EVERYTHING, read_committed=False) is None
-    assert FetchResponse.from_bytes(frame, 11).next_step({("orders", 1): (0, 9)}, read_committed=False) is None
+    assert (
+        FetchResponse.from_bytes(frame, 11).next_step(
+            {("orders", 1): (0, 9, _native.Transactions())}, read_committed=False
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,13 +174,6 @@ def test_messages_of_an_old_format_are_announced_and_left_out() -> None:
     frame = response(raw_batch(7, [record(0, None, b"v")]) + bytes(old))
     (head,) = FetchResponse.from_bytes(frame, 11).partitions
     assert (head.next_offset, head.old_format) == (8, True)
-    assert [rows["value"].to_pylist() for rows in read(frame)] == [[b"v"]]
-
-
-def test_a_batch_behind_the_high_watermark_is_announced_and_left_out() -> None:
-    frame = response(raw_batch(7, [record(0, None, b"v")]) + raw_batch(HIGH_WATERMARK, [record(0, None, b"w")]))
-    (head,) = FetchResponse.from_bytes(frame, 11).partitions
-    assert (head.next_offset, head.ahead) == (8, True)
     assert [rows["value"].to_pylist() for rows in read(frame)] == [[b"v"]]
 
 

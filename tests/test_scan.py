@@ -690,6 +690,25 @@ def test_what_could_not_be_asked_after_a_read_is_noted() -> None:
     assert len(frame) == 1
 
 
+def test_a_read_that_ended_at_its_time_asks_the_cluster_no_more() -> None:
+    class Counting(MemoryCluster):
+        asked = 0
+
+        def topic(self, name: str) -> TopicInfo:
+            self.asked += 1
+            return super().topic(name)
+
+    cluster = Counting({TOPIC: 1})
+    cluster.append(TOPIC, b"a")
+    scan = kl.Lab(cluster, Endless()).scan(TOPIC)
+    scan.limits = Limits(seconds=0.0)
+    before = cluster.asked
+    scan.to_table()
+    assert cluster.asked == before
+    assert scan.receipt is not None
+    assert any("made anew during the read is not known" in note for note in scan.receipt.notes)
+
+
 def test_partitions_added_during_a_read_are_noted() -> None:
     cluster = Changing({TOPIC: 1})
     cluster.append(TOPIC, b"v")

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def parsed(
-    response: _native.FetchResponse, wanted: dict[tuple[str, int], tuple[int, int]], options: FetchOptions
+    response: _native.FetchResponse,
+    wanted: dict[tuple[str, int], tuple[int, int, _native.Transactions]],
+    options: FetchOptions,
 ) -> Iterator[_native.Step]:
     """Yield the steps of an answer, its faults told as kafkalab's errors.
 

@@ -73,6 +73,11 @@ class Patience:
         self._suspected = now if suspected is None else suspected
 
     @property
+    def is_strained(self) -> bool:
+        """Whether something has failed since the last progress."""
+        return self._since is not None
+
+    @property
     def left(self) -> float:
         """How many seconds are left before `check` raises."""
         return _STALLED_S if self._since is None else self._since + _STALLED_S - self._clock.now()

@@ -53,7 +53,7 @@ def group_offsets(
     shown = sorted(commits if committed_only or places is None else places)
     ends: dict[TopicPartition, int] = {}
     for topic in dict.fromkeys(place.topic for place in shown):
-        marks = cluster.watermarks(topic, [place.partition for place in shown if place.topic == topic])
+        _, marks = cluster.overview(topic)  # a partition without a leader has none
         ends |= {
             place: _end(mark, commits.get(place), isolation_level)
             for place, mark in ((TopicPartition(topic, partition), mark) for partition, mark in marks.items())
@@ -63,7 +63,7 @@ def group_offsets(
             "topic": pd.array([place.topic for place in shown], dtype="str"),
             "partition": pd.array([place.partition for place in shown], dtype="int64"),
             "committed_offset": pd.array([commits.get(place) for place in shown], dtype="Int64"),
-            "end_offset": pd.array([ends[place] for place in shown], dtype="Int64"),
+            "end_offset": pd.array([ends.get(place) for place in shown], dtype="Int64"),
         }
     )
     frame["committed_lag"] = frame["end_offset"] - frame["committed_offset"]
