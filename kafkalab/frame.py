@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kafkalab.errors import ArgumentError, KafkalabWarning, LimitWarning
+from kafkalab.errors import ArgumentError, IncompleteWarning, KafkalabWarning, LimitWarning
 from kafkalab.model import Receipt, StopReason
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def warn_if_short(receipt: Receipt, limits: str) -> None:
     short = [part for part in receipt.partitions if part.stop != StopReason.REACHED]
     for stop in dict.fromkeys(part.stop for part in short):
         first = next(part for part in short if part.stop == stop)
-        kind = LimitWarning if stop in (StopReason.LIMIT, StopReason.TIMEOUT) else KafkalabWarning
+        kind = LimitWarning if stop in (StopReason.LIMIT, StopReason.TIMEOUT) else IncompleteWarning
         warnings.warn(f"{_why(stop, limits)}: {_where(first, short)}", kind, stacklevel=3)
 
 

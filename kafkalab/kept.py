@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from copy import copy
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
 
 from kafkalab.errors import ArgumentError, did_you_mean
+from kafkalab.matching import Findings
 
 if TYPE_CHECKING:
     from kafkalab.filtering import Filter
@@ -93,6 +94,7 @@ class View:
         self.failed: str | None = None
         self._all = self.shown = Newest(most)
         self._where: Filter | None = None
+        self._findings = Findings()
 
     @property
     def hidden(self) -> int:
@@ -105,11 +107,12 @@ class View:
         self._all.add(rows)
         if self._where is not None:
             try:
-                passing, _ = self._where.apply(rows)
+                passing = self._where.apply(rows, self._findings)
             except ArgumentError as error:
                 self.failed = str(error)
             else:
                 self._show(passing)
+                self.failed = self._findings.problem
 
     def choose(self, where: Filter | None) -> None:
         """Show only rows that pass.
@@ -119,20 +122,24 @@ class View:
         ArgumentError
             The condition names what no row has, or does not fit the columns; what is in view stays.
         """
+        findings = Findings()
         if where is None:
             shown = self._all
         else:
             self._check_names(where)
             shown = Newest(self._all.most, self._all.dropped)
             for rows in self._all.batches:
-                shown.add(where.apply(rows)[0])
-        self.shown, self._where, self.failed = shown, where, None
+                shown.add(where.apply(rows, findings))
+            if findings.problem is not None:
+                raise ArgumentError(findings.problem)
+        self.shown, self._where, self._findings, self.failed = shown, where, findings, None
 
     def copy(self) -> Self:
         """Return the view as it is, for it to stay."""
         copied = copy(self)
         everything = self._all.copy()
         copied._all = everything  # noqa: SLF001 - the copy is one of these
+        copied._findings = deepcopy(self._findings)  # noqa: SLF001
         copied.shown = everything if self.shown is self._all else self.shown.copy()
         return copied
 

@@ -22,6 +22,8 @@ from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did
 from kafkalab.export.begin import begin
 from kafkalab.export.folder import Folder
 from kafkalab.export.formats import file_format
+from kafkalab.export.lock import locked
+from kafkalab.export.names import lock
 from kafkalab.export.write import Export
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
@@ -33,7 +35,7 @@ from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import MapOptions, map_parts
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
-from kafkalab.rows import Names, RowOptions, RowShaper
+from kafkalab.rows import ERROR_COLUMNS, Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.shown import ShownSession
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
     from kafkalab.group.dispatch import Ordering as GroupOrdering
     from kafkalab.group.handler import HandlerLike
     from kafkalab.keyed import Chooser, Tombstones
-    from kafkalab.model import TopicInfo
+    from kafkalab.model import TopicInfo, Watermarks
     from kafkalab.parallel import OnFailure, Ordering
     from kafkalab.partitioner import Partitioner
     from kafkalab.plan import OnDataLoss
@@ -139,8 +141,8 @@ class Lab:
         self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
-        self._tails: weakref.WeakSet[Tail] = weakref.WeakSet()
-        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_tails]
+        self._started: weakref.WeakSet[Tail | TuningSession] = weakref.WeakSet()
+        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_started]
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -160,9 +162,9 @@ class Lab:
         while self._on_close:
             self._on_close.pop()()
 
-    def _stop_tails(self) -> None:
-        for tail in list(self._tails):
-            tail.stop()
+    def _stop_started(self) -> None:
+        for each in list(self._started):
+            each.stop()
 
     # What is there
 
@@ -212,9 +214,8 @@ class Lab:
             them: with records of aborted transactions and the markers of all; NaT where it has no index), and for a
             group ``committed_offset`` and ``committed_lag``.
         """
-        info = self.metadata.topic(topic)
+        info, marks = self.metadata.overview(topic)
         partitions = [part.partition for part in info.partitions]
-        marks = self.metadata.watermarks(topic, partitions)
         times = self.metadata.timestamp_span(topic, partitions)
         frame = pd.DataFrame(
             {
@@ -222,14 +223,14 @@ class Lab:
                 "leader": pd.array([part.leader for part in info.partitions], dtype="Int32"),
                 "replicas": [list(part.replicas) for part in info.partitions],
                 "in_sync_replicas": [list(part.in_sync_replicas) for part in info.partitions],
-                "log_start_offset": [marks[p].log_start_offset for p in partitions],
-                "last_stable_offset": [marks[p].last_stable_offset for p in partitions],
-                "high_watermark": [marks[p].high_watermark for p in partitions],
+                "log_start_offset": _offsets(marks, partitions, "log_start_offset"),
+                "last_stable_offset": _offsets(marks, partitions, "last_stable_offset"),
+                "high_watermark": _offsets(marks, partitions, "high_watermark"),
             }
         )
         frame["span"] = frame["high_watermark"] - frame["log_start_offset"]
         for number, name in enumerate(("first_timestamp", "last_timestamp")):
-            found = [(times[p] or (None, None))[number] for p in partitions]
+            found = [times[p][number] for p in partitions]
             times_of = pa.table({name: pa.array(found, TIMESTAMP)})
             frame[name] = printable(times_of)[name].to_pandas()
         if group_id is not None:
@@ -565,7 +566,7 @@ class Lab:
         limits = Limits(seconds=readable.pop("timeout", None))
         scan = self._scan(topic, start, "latest", limits, readable, follow=True)
         tail = Tail(scan, rows, hide_no_errors="errors" not in reading, show=_tail_table)
-        self._tails.add(tail)
+        self._started.add(tail)
         when_run_again(_closing(weakref.ref(tail)))
         return tail
 
@@ -717,7 +718,8 @@ class Lab:
         """Write a range of a topic to files, one or more for each partition, in bounded memory.
 
         A file is written under another name, synced and then renamed, so one that has its name is whole. The files are
-        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again.
+        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again. One export
+        at a time writes them.
 
         Parameters
         ----------
@@ -725,7 +727,7 @@ class Lab:
             As in `read`; there is no limit.
         folder : path or URL
             Where to; made if it is not there. URLs are pyarrow's: ``s3://bucket/out``, ``gs://``, ``file://``. A file's
-            name tells its range: ``orders+3+100-250.parquet``.
+            name tells its range: ``part-orders+3+100-250.parquet``.
         format : {"parquet", "csv", "jsonl", "feather"}
             CSV and JSON lines have no bytes: keys and values must be UTF-8 or decoded. CSV has no nested values either:
             these become JSON text. NaN is null in JSON.
@@ -733,11 +735,11 @@ class Lab:
             Go on with an export into this folder that was cut off, however it was, to the end that it was to reach.
             Where none was, write only offsets that are not there yet.
         overwrite : bool
-            Replace files that have some of the same offsets, once the new ones are whole.
+            Replace files that have some of the same offsets, once all the new ones are whole.
         max_file_bytes : int
             Begin another file when one holds that much, in Arrow's memory.
         escape_formulas : bool
-            For CSV: put a ``'`` before text that spreadsheets would run.
+            For CSV: put a ``'`` before text that spreadsheets would run. All of a folder's files have it, or none.
         filesystem : pyarrow.fs.FileSystem, optional
             What has the folder, where a URL does not say.
 
@@ -749,7 +751,10 @@ class Lab:
         Raises
         ------
         ExportError
-            A file cannot be written, or the folder has some of the offsets already. Files that are there are whole.
+            A file cannot be written, the folder has some of the offsets already, or another export writes to it. Files
+            that are there are whole.
+        ArgumentError
+            The folder has files whose rows were made otherwise.
         """
         made = file_format(format, escape_formulas=escape_formulas)
         if max_file_bytes < 1:
@@ -759,11 +764,13 @@ class Lab:
         limits = Limits(seconds=reading.pop("timeout", None))
         scan = self._scan(topic, start, end, limits, reading, own=own)
         where = Folder.at(folder, filesystem)
-        manifest = begin(scan, where, format_name=format, resume=resume, overwrite=overwrite)
-        fields = [name for file in manifest.own for name in file.schema.names]
-        scan.names = Names(dict.fromkeys(fields))
-        export = Export(scan, where, format, made, max_file_bytes, manifest)
-        export.run()
+        where.make()
+        with locked(where, lock(topic, format)) as keep:
+            options = {"escape_formulas": escape_formulas, "resume": resume, "overwrite": overwrite}
+            journal = begin(scan, where, format_name=format, **options)
+            scan.names = Names({name: None for file in journal.manifest.own for name in file.schema.names})
+            export = Export(scan, where, made, max_file_bytes, journal, keep)
+            export.run()
         scan.names.check(scan.row_options)
         return export.frame()
 
@@ -779,14 +786,14 @@ class Lab:
         ordering: GroupOrdering = "partition",
         start: Literal["earliest", "latest", "error"] = "earliest",
         on_error: GroupOnError = "raise",
-        isolation_level: IsolationLevel | str = "read_committed",
+        isolation_level: IsolationLevel | str | None = None,
         group_protocol: Literal["classic", "consumer"] = "classic",
         assignor: str | None = None,
         instance_id: str | None = None,
         buffer_depth: int | None = None,
-        drain_timeout: float = 30.0,
+        drain_timeout: float | None = None,
         commit_interval: float = 1.0,
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | ConsumerSettings | None = None,
     ) -> ConsumerGroup:
         """Return a member of a consumer group, which joins when it is started, and commits what is done.
 
@@ -807,13 +814,15 @@ class Lab:
             have no order among keys.
         start : {"earliest", "latest", "error"}
             Where to begin in a partition of which the group has committed nothing, or of whose commit the records are
-            gone.
+            gone: retention has passed them, or the topic was deleted and made anew. The latter is told in ``errors``. A
+            log that was cut is read from its beginning, whatever this is, but for "error".
         on_error : {"raise", "skip"} or callable
             What becomes of a record whose handler fails: the group stops, and reads it again when it is started next;
             or it is passed over, counted, and told in ``errors``. A function is called with the `HandlerError`: if it
             returns, the record is passed over; if it raises, the group stops with that.
-        isolation_level : {"read_committed", "read_uncommitted"}
-            Which records of transactions are visible.
+        isolation_level : {"read_committed", "read_uncommitted"}, optional
+            Which records of transactions are visible; by default what ``settings`` say, or else those that are
+            committed.
         group_protocol : {"classic", "consumer"}
             Who assigns partitions: a member, or the broker (KIP-848, Kafka 4).
         assignor : str, optional
@@ -824,12 +833,13 @@ class Lab:
         buffer_depth : int, optional
             How many records of a partition may wait for a worker before it is paused; by default 20,000 shared by all
             partitions, and at least 1,000.
-        drain_timeout : float
-            For how many seconds a partition that is to be given up waits for the handler to end.
+        drain_timeout : float, optional
+            For how many seconds a partition that is to be given up waits for the handler to end; by default 30, or half
+            of ``max.poll.interval.ms`` where that is less.
         commit_interval : float
             Seconds between commits.
-        settings : mapping, optional
-            More of librdkafka's options for the client, or an object with ``to_librdkafka()``.
+        settings : mapping or ConsumerSettings, optional
+            More of librdkafka's options for the client.
 
         Returns
         -------
@@ -851,7 +861,8 @@ class Lab:
         ...     lab.consumer_group("billing", "orders", print).run(seconds=0.1).handled
         0
         """
-        membership = Membership(group_id, start, group_protocol, assignor, instance_id, str(isolation_level))
+        level = None if isolation_level is None else str(isolation_level)
+        membership = Membership(group_id, start, group_protocol, assignor, instance_id, level)
         return ConsumerGroup(
             self.metadata,
             membership,
@@ -1108,7 +1119,7 @@ class Lab:
         bench = self._bench(topic, start, measuring.settings_of(settings), process, **how)
         session = TuningSession(bench, deadline=deadline)
         shown = session.view = ShownSession(session)
-        self.on_close(session.stop)
+        self._started.add(session)
         when_run_again(shown.close)
         return session
 
@@ -1141,9 +1152,11 @@ class Lab:
     # How
 
     def _plan(self, topic: str, request: Request, *, follow: bool) -> tuple[TopicInfo, Plan]:
-        info = self.metadata.topic(topic)
+        info, known = self.metadata.overview(topic)
         partitions = choose_partitions(info, request)
-        marks = self.metadata.watermarks(topic, partitions)
+        marks = {partition: known[partition] for partition in partitions if partition in known}
+        if len(marks) < len(partitions):
+            marks |= self.metadata.watermarks(topic, [p for p in partitions if p not in marks])
         plan = make_plan(request, topic, marks, self.metadata, time.time_ns() // 1_000_000)
         if follow:
             plan = plan.with_ranges(replace(part, end=_NO_END) for part in plan.ranges)
@@ -1281,7 +1294,7 @@ class Lab:
         """Return the frame of a few rows, with the columns that were asked for."""
         receipt = replace(receipt, partitions=tuple(_with_rows(part, table) for part in receipt.partitions))
         if "errors" not in reading and table["_error"].null_count == table.num_rows:
-            table = table.drop_columns(["_error", "_raw"])
+            table = table.drop_columns([name for name in ERROR_COLUMNS if name in table.column_names])
         columns = reading.get("columns")
         if columns is not None:
             for name in columns:
@@ -1290,6 +1303,11 @@ class Lab:
                     raise ArgumentError(message)
             table = table.select([name for name in columns if name in table.column_names])
         return to_frame(table, receipt)
+
+
+def _offsets(marks: Mapping[int, Watermarks], partitions: Iterable[int], name: str) -> Any:
+    """Return one of the watermarks by partition; null where a partition has no leader to tell it."""
+    return pd.array([getattr(marks[p], name) if p in marks else None for p in partitions], dtype="Int64")
 
 
 def _closing(tail: weakref.ref[Tail]) -> Callable[[], None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
+from kafkalab import units
 from kafkalab.cells import kernel_shell
 from kafkalab.decode.joining import unify
 from kafkalab.fetch.base import Stop
@@ -19,7 +20,7 @@ from kafkalab.frame import to_frame
 from kafkalab.kept import View
 from kafkalab.model import Receipt
 from kafkalab.predicate import parse
-from kafkalab.rows import RowShaper
+from kafkalab.rows import ERROR_COLUMNS, RowShaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from kafkalab.scan import Scan
 
 _RATE_OVER_S = 5.0
-_NO_ERRORS = ("_error", "_raw")
 
 
 class Tail:
@@ -224,7 +224,7 @@ class Tail:
             It is not understood, or does not fit the rows; the filter before it stays.
         """
         expression = parse(where) if isinstance(where, str) else where
-        chosen = None if expression is None else Filter.of(expression, {})
+        chosen = None if expression is None else Filter.of(expression)
         with self._lock:
             for view in dict.fromkeys((self._now, self._shown)):
                 view.choose(chosen)
@@ -253,7 +253,7 @@ class Tail:
             )
         table = unify([pa.Table.from_batches([rows]) for rows in steps]).unify_dictionaries()
         if self._hide_no_errors:
-            names = [name for name in _NO_ERRORS if name in table.column_names]
+            names = [name for name in ERROR_COLUMNS if name in table.column_names]
             if all(table[name].null_count == table.num_rows for name in names):
                 table = table.drop_columns(names)
         return table, self._scan.receipt or seen
@@ -273,9 +273,9 @@ class Tail:
 
     def _wait(self, is_so: Callable[[], bool], seconds: float) -> None:
         """Wait until something is so, where Ctrl-C comes through: without a lock that it could leave locked."""
+        end = time.monotonic() + units.seconds(seconds)
         told: SimpleQueue[None] = SimpleQueue()
         leave = self.subscribe(lambda: told.put(None))
-        end = time.monotonic() + seconds
         try:
             while self.running and not is_so() and (left := end - time.monotonic()) > 0:
                 with suppress(Empty):

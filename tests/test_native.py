@@ -299,6 +299,22 @@ def test_silence_times_out() -> None:
             connection.receive(0.2)
 
 
+@pytest.mark.parametrize("begun", [b"", b"\0\0", framed(bytes(1000))[:500]], ids=["length", "half a length", "body"])
+def test_an_answer_that_drips_times_out(begun: bytes) -> None:
+    over = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        client.sendall(begun)
+        while not over.wait(0.02):
+            client.send(b"\x01")
+
+    with served(drip) as port:
+        connection = Connection.open("127.0.0.1", port, connect_timeout=5)
+        with pytest.raises(TimeoutError, match=r"the broker is too slow: \d+ bytes in"):
+            connection.receive_fetch(0.5, version=11, correlation_id=1, partitions=1, max_bytes=1 << 30)
+        over.set()
+
+
 def test_the_stop_flag_ends_a_wait_of_another_thread() -> None:
     stop = StopFlag()
     ended = []

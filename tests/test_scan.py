@@ -441,9 +441,10 @@ def test_bytes_are_limited_by_what_is_kept_of_the_rows() -> None:
         ({"rows": -1}, "a limit in rows is a whole number from 0 on, or None for no limit, not -1"),
         ({"rows": 1e6}, "not 1000000.0"),
         ({"bytes": "1 GiB"}, "a limit in bytes is a whole number from 0 on"),
-        ({"seconds": -0.1}, "a limit in seconds is a number from 0 on"),
-        ({"seconds": float("nan")}, "a limit in seconds"),
-        ({"seconds": "5s"}, "a limit in seconds"),
+        ({"seconds": -0.1}, "timeout must be a number of seconds from 0 to"),
+        ({"seconds": float("inf")}, "timeout must be"),
+        ({"seconds": float("nan")}, "timeout must be"),
+        ({"seconds": "5s"}, "timeout must be"),
     ],
     ids=str,
 )

@@ -110,7 +110,7 @@ def _choose(
 ) -> Decoder | str:
     found = registry.schema(schema_id)
     if found is None:
-        return f"schema id {schema_id} is not in the registry at {registry.url}"
+        return registry.lacks(schema_id)
     if found.kind != "AVRO":
         return f"schema id {schema_id} is none of Avro, but of {found.kind}"
     try:

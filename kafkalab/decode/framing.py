@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kafkalab.decode.base import Decoder
+    from kafkalab.decode.base import Decoder, Own
 
     Choose: TypeAlias = Callable[[int, bytes], Decoder | str]
     """Takes a schema id and what else stands before a value, and gives its decoder, or why there is none."""
@@ -62,22 +63,23 @@ class Framed:
         able = [decoder for decoder in decoders if callable(decoder)]
         if len(able) == 1:
             decoded = able[0](values)  # what has another front, or none, is null
-            places, table, left_out = None, _table(decoded), decoded.left_out
+            places, pieces, left_out = None, [_table(decoded)], decoded.left_out
             errors |= decoded.errors
-            if table.schema.equals(self._found, check_metadata=True):
+            if pieces[0].schema.equals(self._found, check_metadata=True):
                 return Decoded(decoded.columns, _sorted(errors), left_out)
         else:
-            table, left_out = _pieces(decoders, numbers, values, errors)
-            places = _places(table[_ROW].to_numpy(), len(values))
-            table = table.drop_columns([_ROW])
-        joined = unify([self._found.empty_table(), table])
+            pieces, left_out = _pieces(decoders, numbers, values, errors)
+            places = _places(np.concatenate([piece[_ROW].to_numpy() for piece in pieces]), len(values))
+        joined = unify([self._found.empty_table(), *pieces])
+        if places is not None:
+            joined = joined.drop_columns([_ROW])
         self._found = joined.schema
         arrays = [column.combine_chunks() for column in joined.columns]
         columns = [
-            (None if column.name == _WHOLE else column.name, column, array if places is None else array.take(places))
+            (_name(column.name), column, array if places is None else array.take(places))
             for column, array in zip(joined.schema, arrays, strict=True)
         ]
-        return Decoded(columns, _sorted(errors), left_out)
+        return Decoded(columns, _sorted(errors), left_out, _own(pieces, joined.schema, len(values)))
 
     def _decoder(self, front: bytes) -> Decoder | str:
         if front not in self._decoders:
@@ -87,13 +89,39 @@ class Framed:
         return self._decoders[front]
 
 
+def _own(pieces: list[pa.Table], joined: pa.Schema, count: int) -> Own:
+    """Return the values of the columns that have become another type, by the schemas that they are of."""
+    changed = {
+        column.name
+        for piece in pieces
+        for column in piece.schema
+        if column.name != _ROW and not column.equals(joined.field(column.name), check_metadata=True)
+    }
+    return {_name(name): partial(_apart, pieces, name, count) for name in changed}
+
+
+def _apart(pieces: list[pa.Table], name: str, count: int) -> list[tuple[pa.Field, pa.Array]]:
+    found = []
+    for piece in pieces:
+        if name in piece.column_names:
+            values = piece[name].combine_chunks()
+            if _ROW in piece.column_names:
+                values = values.take(_places(piece[_ROW].to_numpy(), count))
+            found.append((piece.schema.field(name), values))
+    return found
+
+
+def _name(column: str) -> str | None:
+    return None if column == _WHOLE else column
+
+
 def _sorted(errors: dict[int, str]) -> dict[int, str]:
     return dict(sorted(errors.items()))
 
 
 def _pieces(
     decoders: list[Decoder | str], numbers: NDArray[np.int32], values: pa.Array, errors: dict[int, str]
-) -> tuple[pa.Table, list[str]]:
+) -> tuple[list[pa.Table], list[str]]:
     """Return the rows of one front after the other, and which of the values each is of; add their errors."""
     order = np.argsort(numbers, kind="stable")
     bounds = np.searchsorted(numbers[order], np.arange(len(decoders) + 1))
@@ -106,7 +134,7 @@ def _pieces(
         tables.append(_table(decoded).append_column(_ROW, [pa.array(rows)]))
         errors |= {int(rows[row]): error for row, error in decoded.errors.items()}
         left_out |= dict.fromkeys(decoded.left_out)
-    return unify(tables), list(left_out)
+    return tables, list(left_out)
 
 
 def _places(rows: NDArray[np.int64], count: int) -> pa.Array:

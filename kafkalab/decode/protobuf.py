@@ -111,7 +111,7 @@ class Protobuf:
 def _choose(registry: Registry, wanted: Collection[str] | None, schema_id: int, front: bytes) -> Decoder | str:
     found = registry.schema(schema_id)
     if found is None:
-        return f"schema id {schema_id} is not in the registry at {registry.url}"
+        return registry.lacks(schema_id)
     if found.kind != "PROTOBUF":
         return f"schema id {schema_id} is none of Protobuf, but of {found.kind}"
     try:

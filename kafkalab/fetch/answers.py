@@ -19,8 +19,8 @@ from kafkalab.errors import (
 )
 from kafkalab.fetch.loss import after_retention, deleted, made_anew
 from kafkalab.fetch.patience import Clock, is_passing
-from kafkalab.fetch.requests import ANSWERS_FIRST, LARGEST_BATCH_BYTES, OUT_OF_RANGE
 from kafkalab.model import IsolationLevel
+from kafkalab.net.requests import ANSWERS_FIRST, LARGEST_BATCH_BYTES, OUT_OF_RANGE
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from kafkalab import _native
 from kafkalab.errors import CorruptDataError
 from kafkalab.fetch.answers import GROWTH, Verdict, continued, grown, heads_of, is_end, judge, nothing, throttled_s
 from kafkalab.fetch.base import Fetched
+from kafkalab.fetch.parsing import parsed
 from kafkalab.fetch.patience import Pauses, rest
-from kafkalab.fetch.requests import PartitionFetch
-from kafkalab.fetch.wire import parsed
 from kafkalab.model import OffsetRange, StopReason
+from kafkalab.net.requests import PartitionFetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from kafkalab.fetch.answers import Job
     from kafkalab.fetch.patience import Patience
-    from kafkalab.fetch.wire import BrokerConnection
+    from kafkalab.net.wire import BrokerConnection
 
 _FIRST_PARTITION_BYTES = 256 << 10  # a read of a few records should not wait for megabytes
 _MOST_PARTITION_BYTES = 4 << 20

@@ -15,10 +15,10 @@ from kafkalab.errors import CorruptDataError
 from kafkalab.fetch.answers import Verdict, continued, grown, heads_of, is_end, judge, nothing, throttled_s
 from kafkalab.fetch.base import Fetched
 from kafkalab.fetch.conversation import WAIT_MS
+from kafkalab.fetch.parsing import parsed
 from kafkalab.fetch.patience import Patience, Pauses, rest
-from kafkalab.fetch.requests import PartitionFetch
-from kafkalab.fetch.wire import parsed
 from kafkalab.model import OffsetRange, StopReason
+from kafkalab.net.requests import PartitionFetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kafkalab.fetch.answers import Job
-    from kafkalab.fetch.wire import BrokerConnection
+    from kafkalab.net.wire import BrokerConnection
 
 _IN_FLIGHT = 20
 

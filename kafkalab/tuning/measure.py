@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -121,7 +122,12 @@ def handler_of(process: Any) -> tuple[Process, str]:
         return nothing, "nothing"
     if not callable(process) or isinstance(process, type):
         raise ArgumentError(f"process is a function of a record, or kl.simulate(...), not {process!r}")
-    return process, str(process) if isinstance(process, Simulated) else getattr(process, "__name__", repr(process))
+    return process, str(process) if isinstance(process, Simulated) else _name_of(process)
+
+
+def _name_of(process: Any) -> str:
+    plain = process.func if isinstance(process, functools.partial) else process
+    return str(getattr(plain, "__name__", type(plain).__qualname__))
 
 
 def checked(setup: Setup) -> Setup:

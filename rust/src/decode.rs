@@ -25,6 +25,8 @@ pub struct DecodedValues {
     errors: Vec<(usize, String)>,
     #[pyo3(get)]
     left_out: Vec<String>,
+    #[pyo3(get)]
+    widened: Vec<Option<String>>,
 }
 
 #[pymethods]
@@ -151,6 +153,7 @@ pub fn decode_protobuf(
             has_whole: false,
             errors,
             left_out: Vec::new(),
+            widened: Vec::new(),
         })
     })
 }
@@ -179,6 +182,7 @@ pub fn split_framing<'py>(
         has_whole: false,
         errors: framed.errors,
         left_out: Vec::new(),
+        widened: Vec::new(),
     };
     Ok((fronts, rows))
 }
@@ -213,6 +217,7 @@ impl DecodedValues {
             has_whole: false,
             errors,
             left_out: Vec::new(),
+            widened: Vec::new(),
         })
     }
 
@@ -230,6 +235,7 @@ impl DecodedValues {
             has_whole,
             errors: decoded.errors,
             left_out: decoded.left_out,
+            widened: decoded.widened,
         })
     }
 }

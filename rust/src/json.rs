@@ -40,6 +40,8 @@ pub struct Decoded {
     pub errors: Vec<(usize, String)>,
     /// The fields that were seen and not built.
     pub left_out: Vec<String>,
+    /// The fields, or the whole, in which integers became floats.
+    pub widened: Vec<Option<String>>,
 }
 
 /// Read every value as JSON, with the types of a schema as a start.
@@ -302,15 +304,22 @@ impl<'o> Pass<'o> {
             whole: None,
             errors,
             left_out: Vec::new(),
+            widened: Vec::new(),
         };
         for NamedColumn { name, column, .. } in self.fields.columns {
             if column.kind == Kind::Unwanted {
                 decoded.left_out.push(name);
             } else {
+                if column.widened() {
+                    decoded.widened.push(Some(name.clone()));
+                }
                 decoded.columns.push(finished(name, column, rows)?);
             }
         }
         if self.whole.has_values() {
+            if self.whole.widened() {
+                decoded.widened.push(None);
+            }
             decoded.whole = Some(finished(String::new(), self.whole, rows)?);
         }
         Ok(decoded)

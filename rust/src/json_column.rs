@@ -87,12 +87,15 @@ pub struct Column {
     pub kind: Kind,
     values: Values,
     nulls: NullBufferBuilder,
+    /// Whether integers became floats, which another row has.
+    widened: bool,
 }
 
 impl Column {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
+            widened: false,
             values: match kind {
                 Kind::Text => Values::Text(Strings::new()),
                 _ => Values::Null,
@@ -134,6 +137,16 @@ impl Column {
     /// Whether there was any value but null.
     pub fn has_values(&self) -> bool {
         !matches!(self.values, Values::Null)
+    }
+
+    /// Whether integers became floats here, or in a list or an object.
+    pub fn widened(&self) -> bool {
+        self.widened
+            || match &self.values {
+                Values::List(_, item) => item.widened(),
+                Values::Object(fields) => fields.widened(),
+                _ => false,
+            }
     }
 
     /// How many columns this one and those in it are.
@@ -206,6 +219,7 @@ impl Column {
                 }
                 Number::Float(_) => {
                     row.may_change()?;
+                    self.widened = !values.is_empty();
                     let floats: Option<_> = values.iter().map(|value| exact(*value)).collect();
                     self.values = Values::Float(floats.ok_or(Stop::Conflict)?);
                     json.index = start;
@@ -216,7 +230,10 @@ impl Column {
                 values.push(match json.number()? {
                     Number::Float(value) => value,
                     Number::Int(value) if self.kind == Kind::Given => nearest(value),
-                    Number::Int(value) => exact(value).ok_or(Stop::Conflict)?,
+                    Number::Int(value) => {
+                        self.widened = true;
+                        exact(value).ok_or(Stop::Conflict)?
+                    }
                 });
             }
             (Values::Bool(bits), b't' | b'f') => bits.append(json.boolean()?),

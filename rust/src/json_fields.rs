@@ -123,6 +123,11 @@ impl Fields {
         Ok(Some(self.add(&name, Column::new(Kind::Found))))
     }
 
+    /// Whether integers became floats in any of them.
+    pub fn widened(&self) -> bool {
+        self.columns.iter().any(|named| named.column.widened())
+    }
+
     /// How many columns these and those in them are.
     pub fn width(&self) -> usize {
         self.columns.iter().map(|named| named.column.width()).sum()

@@ -1,5 +1,6 @@
 //! The native half of kafkalab. This file only registers what Python sees.
 
+mod answers;
 mod arrow;
 mod avro;
 mod batch;
@@ -21,6 +22,7 @@ mod json_fields;
 mod plan;
 mod protobuf;
 mod reader;
+mod requests;
 mod response;
 #[cfg(test)]
 mod speed;
@@ -38,6 +40,12 @@ mod workspace;
 #[pyo3::pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::answers::{
+        api_versions_answer, consumer_group_describe_answer, describe_groups_answer,
+        find_coordinator_answer, list_groups_answer, list_offsets_answer, metadata_answer,
+        offset_commit_answer, offset_fetch_answer,
+    };
+    #[pymodule_export]
     use crate::build_info::version;
     #[pymodule_export]
     use crate::connection::{Connection, StopFlag, TlsOptions};
@@ -53,6 +61,12 @@ mod _native {
     };
     #[pymodule_export]
     use crate::fetch::{FetchResponse, PartitionHead, Step, Transactions};
+    #[pymodule_export]
+    use crate::requests::{
+        api_versions_request, consumer_group_describe_request, describe_groups_request,
+        fetch_request, find_coordinator_request, list_groups_request, list_offsets_request,
+        metadata_request, offset_commit_request, offset_fetch_request,
+    };
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

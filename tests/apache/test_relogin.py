@@ -12,7 +12,7 @@ from kafkalab.brokers import ApacheKafka
 from kafkalab.cluster import Cluster
 from kafkalab.fetch.arrow import ArrowFetcher
 from kafkalab.fetch.base import FetchControl, FetchOptions
-from kafkalab.fetch.wire import BrokerConnection
+from kafkalab.net.wire import BrokerConnection
 from tests.apache.test_engine import PASSWORD, token_until
 from tests.apache.test_safety import fill
 from tests.apache.truth import QUICK, SECONDS, Log, Record, new_topic

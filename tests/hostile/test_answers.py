@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import kafkalab as kl
-from kafkalab.fetch import wire
+from kafkalab.fetch import parsing
 from tests.hostile.scripted_broker import (
     FETCH,
     FIND_COORDINATOR,
@@ -209,7 +209,7 @@ def test_messages_of_an_old_format_are_read_by_librdkafka_with_a_warning(magic: 
 
 
 def test_a_batch_that_holds_too_much_names_the_engine_that_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "LARGEST_BATCH_BYTES", MIB)
+    monkeypatch.setattr(parsing, "LARGEST_BATCH_BYTES", MIB)
     held = Log([plain(0, 10), batch(10, [record(0, bytes(2 * MIB))], codec=1)])
     with ScriptedBroker({"t": [held]}) as broker, connect(broker) as lab:
         with pytest.raises(kl.UnsupportedError, match="engine='librdkafka'") as caught:
