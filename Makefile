@@ -39,6 +39,10 @@ test: $(INSTALLED) .venv/.libpython rivals $(if $(wildcard tests/browser),browse
 soak: $(INSTALLED) ## run the long trials, and the property tests with many examples
 	$(BIN)/python -m pytest --hypothesis-profile=soak --timeout=3600 -m "soak or hypothesis"
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## break a cluster of three brokers 200 times under its readers, and check what they saw
+	$(BIN)/python -m tests.chaos
+
 # Bytes that break something are kept in rust/fuzz/artifacts.
 .PHONY: fuzz
 fuzz: $(BIN)/cargo-fuzz ## feed the native parsers any bytes, each for FUZZ_SECONDS (60)

@@ -53,7 +53,8 @@ def kernel(broker: ApacheKafka, topics: Topics, repeats: int, records: int | Non
 def parsing(frames: Sequence[bytes]) -> Work:
     """Return what makes Arrow of responses and tells how many records they are; it works once."""
     parsed = [_native.FetchResponse.from_bytes(frame, _VERSION) for frame in frames]
-    wanted = [{(head.topic, head.partition): (0, _END) for head in response.partitions} for response in parsed]
+    begin = (0, _END, _native.Transactions())
+    wanted = [{(head.topic, head.partition): begin for head in response.partitions} for response in parsed]
 
     def work() -> int:
         records = 0

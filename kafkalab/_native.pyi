@@ -35,7 +35,7 @@ class CorruptBatchError(NativeError):
     base_offset: int
 
 class UnsupportedMagicError(NativeError):
-    """A record batch has message format v0 or v1, which librdkafka reads; attributes as in `CorruptBatchError`."""
+    """A record batch has a message format that nobody knows; attributes as in `CorruptBatchError`."""
 
     topic: str
     partition: int
@@ -162,11 +162,27 @@ class Connection:
         *,
         version: int,
         correlation_id: int,
+        partitions: int,
+        max_bytes: int,
         stop: StopFlag | None = None,
     ) -> FetchResponse:
         """Receive the answer to a Fetch request of version 4 to 11, into memory that is used again.
 
         At most two spare buffers are kept: drop a response when it has been read.
+
+        Parameters
+        ----------
+        timeout : float
+            How long to wait for its next byte. The whole has so long, and a second more for each 16 KiB.
+        version, correlation_id
+            Those of the request.
+        partitions, max_bytes : int
+            The most partitions, and bytes, that it may have.
+
+        Raises
+        ------
+        MalformedResponseError
+            It is no answer to the request, or has more than it may.
         """
 
     def is_quiet(self) -> bool:
@@ -187,11 +203,14 @@ class DecodedValues:
         The rows that could not be read, in order, and why.
     left_out : list of str
         Fields that were seen, and not built.
+    widened : list of (str or None)
+        Fields, or the whole, in which integers became floats, since other values are floats.
     """
 
     has_whole: bool
     errors: list[tuple[int, str]]
     left_out: list[str]
+    widened: list[str | None]
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[Any, Any]: ...
 
 def decode_json(
@@ -260,11 +279,19 @@ class PartitionHead:
         -1 before version 5.
     preferred_read_replica : int
         -1 for none.
+    base_offset : int or None
+        Of the first batch that came whole.
+    after_gap : int or None
+        After the last batch that does not begin where the one before it ends.
     next_offset : int or None
         After the last batch that came whole; None if none did. What to fetch next, before anything is parsed.
     cut_batch_bytes : int or None
         The size of the batch that was cut at the end, if enough of it came to tell: where nothing came whole, the
         least ``partition_max_bytes`` that brings it.
+    old_format : bool
+        Whether messages of format v0 or v1 follow on the whole batches.
+    misplaced : int or None
+        The first offset of a batch that begins before the last has ended.
     record_bytes : int
         The size of the batches on the wire.
     """
@@ -284,11 +311,25 @@ class PartitionHead:
     @property
     def preferred_read_replica(self) -> int: ...
     @property
+    def base_offset(self) -> int | None: ...
+    @property
     def next_offset(self) -> int | None: ...
+    @property
+    def after_gap(self) -> int | None: ...
     @property
     def cut_batch_bytes(self) -> int | None: ...
     @property
+    def old_format(self) -> bool: ...
+    @property
+    def misplaced(self) -> int | None: ...
+    @property
     def record_bytes(self) -> int: ...
+
+@final
+class Transactions:
+    """Which transactions of one partition are under way where its reader is; one for all answers to a reader."""
+
+    def __new__(cls) -> Self: ...
 
 @final
 class FetchResponse:
@@ -316,7 +357,7 @@ class FetchResponse:
 
     def next_step(
         self,
-        wanted: dict[tuple[str, int], tuple[int, int]],
+        wanted: dict[tuple[str, int], tuple[int, int, Transactions]],
         *,
         read_committed: bool,
         headers: bool = False,
@@ -329,8 +370,8 @@ class FetchResponse:
         Parameters
         ----------
         wanted : dict
-            ``(topic, partition)`` to the offsets ``(start, end)`` to give, which count when a partition begins. Others,
-            and those with an error code, are passed over.
+            ``(topic, partition)`` to the offsets ``(start, end)`` to give, which count when a partition begins, and the
+            transactions that are under way there. Others, and those with an error code, are passed over.
         read_committed : bool
             Whether the records of aborted transactions are left out.
         headers : bool, default False

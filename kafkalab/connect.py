@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import sys
 import warnings
+import weakref
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from kafkalab.cluster import Cluster
@@ -15,6 +16,7 @@ from kafkalab.fetch.arrow import ArrowFetcher
 from kafkalab.fetch.librdkafka import LibrdkafkaFetcher
 from kafkalab.lab import Lab
 from kafkalab.net.coverage import unsupported_option
+from kafkalab.units import seconds
 
 if TYPE_CHECKING:
     import os
@@ -65,12 +67,14 @@ def connect(
     ------
     ConfigError
         Nothing names a cluster, or an option cannot work.
+    ArgumentError
+        The timeout or the engine cannot be.
     BrokerUnreachableError, TlsError, AuthenticationError
         No broker answers, the encryption fails, or the credentials are refused.
     """
     loaded = ConnectionConfig.load(bootstrap, config=config, config_file=config_file, profile=profile)
     registry = Registry.of(loaded.options)
-    cluster = Cluster(loaded, timeout=timeout, portable=engine == "librdkafka")
+    cluster = Cluster(loaded, timeout=seconds(timeout, least=0.001), portable=engine == "librdkafka")
     cluster.connect()
     fetcher = _fetcher(engine, loaded, cluster)
     lab = Lab(cluster, fetcher, registry=registry)
@@ -83,7 +87,8 @@ def connect(
 def _fetcher(engine: str, config: ConnectionConfig, cluster: Cluster) -> Fetcher:
     if engine not in get_args(Engine):
         raise ArgumentError(f"engine is 'auto', 'arrow' or 'librdkafka', not {engine!r}")
-    portable, fast = LibrdkafkaFetcher(config, cluster), ArrowFetcher(config, cluster)
+    portable = LibrdkafkaFetcher(config, cluster)
+    fast = ArrowFetcher(config, cluster, portable=portable if engine == "auto" else None)
     if engine == "librdkafka":
         return portable
     option = unsupported_option(config)
@@ -98,7 +103,7 @@ def _fetcher(engine: str, config: ConnectionConfig, cluster: Cluster) -> Fetcher
 
 
 def demo(broker: Literal["auto", "apache", "mock"] = "auto", *, orders_per_s: float = 0) -> Lab:
-    """Start a broker with sample topics and connect to it; ended by `Lab.close`, and with this process.
+    """Start a broker with sample topics and connect to it; ended by `Lab.close`, with the lab, and with this process.
 
     Parameters
     ----------
@@ -115,13 +120,15 @@ def demo(broker: Literal["auto", "apache", "mock"] = "auto", *, orders_per_s: fl
     """
     from kafkalab.brokers import MockBroker, samples
 
-    started = _start(broker)
-    lab = connect(started.bootstrap_servers)
-    lab.on_close(started.stop)
-    atexit.register(lab.close)
-    samples.fill(started.bootstrap_servers, small=isinstance(started, MockBroker))
-    if orders_per_s:
-        lab.on_close(samples.go_on(started.bootstrap_servers, orders_per_s).stop)
+    with ExitStack() as unless_it_works:  # Ctrl-C, too
+        started = _start(broker)
+        unless_it_works.callback(started.stop)
+        lab = unless_it_works.enter_context(connect(started.bootstrap_servers))
+        lab.on_close(weakref.finalize(lab, started.stop))
+        samples.fill(started.bootstrap_servers, small=isinstance(started, MockBroker))
+        if orders_per_s:
+            lab.on_close(weakref.finalize(lab, samples.go_on(started.bootstrap_servers, orders_per_s).stop))
+        unless_it_works.pop_all()
     return lab
 
 

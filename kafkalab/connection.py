@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from kafkalab import options as known
 from kafkalab.errors import ConfigError
 from kafkalab.librdkafka_log import LibrdkafkaLog
-from kafkalab.properties import read_properties
-from kafkalab.secret import Secret
-from kafkalab.sources import Environment, checked, read_profile, seal, sealed
+from kafkalab.secret import Secret, revealed, scrub
+from kafkalab.sources import Environment, checked, read_config_file, read_profile, seal, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +102,7 @@ class ConnectionConfig:
         if config_file is None and profile is None:
             config_file, profile = environment.config_file, environment.profile
         if config_file is not None:
-            layers.append(read_properties(Path(config_file)))
+            layers.append(read_config_file(Path(config_file)))
         if profile is not None:
             layers.append(read_profile(profile, environment.profiles))
         layers = [checked(layer) for layer in (*layers, environment.settings)]
@@ -136,14 +135,11 @@ class ConnectionConfig:
         default : object, optional
             What to return where it was not given.
         """
-        return _plain(self.options.get(name, default))
+        return revealed(self.options.get(name, default))
 
     def scrub(self, text: str) -> str:
-        """Return a text with every secret of this configuration blotted out."""
-        secrets = {value.reveal() for value in self.options.values() if isinstance(value, Secret)} - {""}
-        for secret in sorted(secrets, key=len, reverse=True):  # one may be part of another
-            text = text.replace(secret, "***")
-        return text
+        """Return a text with every secret of this configuration replaced by ``***``."""
+        return scrub(text, (value.reveal() for value in self.options.values() if isinstance(value, Secret)))
 
     def client_options(self, **extra: Any) -> dict[str, Any]:
         """Return the options of an admin client: those given, but for what reading must not or need not have.
@@ -188,7 +184,7 @@ class ConnectionConfig:
         if ignored := sorted(left_out & self.options.keys()):
             logging.getLogger("kafkalab").debug("a reader goes without these options: %s", ", ".join(ignored))
         given = {
-            name: _plain(value)
+            name: revealed(value)
             for name, value in self.options.items()
             if name not in left_out and not known.is_of_registry(name)
         }
@@ -210,10 +206,6 @@ class ConnectionConfig:
 
     def __repr__(self) -> str:
         return f"<ConnectionConfig {self.summary}>"
-
-
-def _plain(value: Any) -> Any:
-    return value.reveal() if isinstance(value, Secret) else value
 
 
 def _both(first: Callable[..., Any], second: Callable[..., Any]) -> Callable[..., None]:

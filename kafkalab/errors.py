@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from kafkalab.text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +37,8 @@ class KafkalabError(Exception):
     Parameters
     ----------
     message : str
-        What was wrong and what to do next. Where it happened is put in front of it.
+        What was wrong and what to do next. Where it happened is put in front of it. Brokers, registries and topics have
+        a part in it, so control and invisible characters become escapes.
     topic : str, optional
         The topic that was being worked on.
     partition : int, optional
@@ -49,6 +52,8 @@ class KafkalabError(Exception):
     orders[3]@42: the batch is cut
     """
 
+    _has_lines: ClassVar[bool] = False
+
     def __init__(
         self,
         message: str,
@@ -57,7 +62,7 @@ class KafkalabError(Exception):
         partition: int | None = None,
         offset: int | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__("\n".join(map(safe, message.split("\n"))) if self._has_lines else safe(message))
         self.topic = topic
         self.partition = partition
         self.offset = offset
@@ -65,7 +70,7 @@ class KafkalabError(Exception):
     def __str__(self) -> str:
         where = "".join(
             (
-                self.topic or "",
+                safe(self.topic or ""),
                 "" if self.partition is None else f"[{self.partition}]",
                 "" if self.offset is None else f"@{self.offset}",
             )
@@ -177,20 +182,35 @@ class HandlerError(KafkalabError, RuntimeError):
 
 
 class ExportError(KafkalabError, OSError):
-    """A file could not be written; files finished before are whole."""
+    """A file could not be written, or is damaged; or another export has the folder. Files finished before are whole."""
 
 
 class BrokerStartError(KafkalabError, RuntimeError):
     """A broker for demos and tests could not be started."""
 
+    _has_lines = True  # of its log
+
 
 class KafkalabWarning(UserWarning):
-    """The root of kafkalab's warnings."""
+    """The root of kafkalab's warnings.
+
+    Parameters
+    ----------
+    message : str
+        The warning. Control and invisible characters become escapes.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(safe(message))
 
 
-class LimitWarning(KafkalabWarning):
+class IncompleteWarning(KafkalabWarning):
+    """A read ended before the end of its range, or records of the range were gone: the answer is of a part of it."""
+
+
+class LimitWarning(IncompleteWarning):
     """A read stopped at its guard (``limit``, ``max_bytes`` or ``timeout``) before the end of its range."""
 
 
-class DataLossWarning(KafkalabWarning):
+class DataLossWarning(IncompleteWarning):
     """Records of the asked range were gone, and the caller chose to go on."""

@@ -23,6 +23,8 @@ from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did
 from kafkalab.export.begin import begin
 from kafkalab.export.folder import Folder
 from kafkalab.export.formats import file_format
+from kafkalab.export.lock import locked
+from kafkalab.export.names import lock
 from kafkalab.export.write import Export
 from kafkalab.fetch.base import TIMESTAMP, FetchControl, FetchOptions, payload_bytes
 from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
@@ -34,11 +36,12 @@ from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import MapOptions, map_parts
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
-from kafkalab.rows import Names, RowOptions, RowShaper
+from kafkalab.rows import ERROR_COLUMNS, Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.shown import ShownSession
 from kafkalab.tail import Tail
+from kafkalab.taking import take
 from kafkalab.timeslice import short_turns
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
@@ -140,8 +143,8 @@ class Lab:
         self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
-        self._tails: weakref.WeakSet[Tail] = weakref.WeakSet()
-        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_tails]
+        self._started: weakref.WeakSet[Tail | TuningSession | ConsumerGroup] = weakref.WeakSet()
+        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_started]
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -161,9 +164,9 @@ class Lab:
         while self._on_close:
             self._on_close.pop()()
 
-    def _stop_tails(self) -> None:
-        for tail in list(self._tails):
-            tail.stop()
+    def _stop_started(self) -> None:
+        for each in list(self._started):
+            each.stop()
 
     # What is there
 
@@ -565,7 +568,7 @@ class Lab:
         limits = Limits(seconds=readable.pop("timeout", None))
         scan = self._scan(topic, start, "latest", limits, readable, follow=True)
         tail = Tail(scan, rows, hide_no_errors="errors" not in reading, show=_tail_table)
-        self._tails.add(tail)
+        self._started.add(tail)
         when_run_again(_closing(weakref.ref(tail)))
         return tail
 
@@ -718,7 +721,8 @@ class Lab:
         """Write a range of a topic to files, one or more for each partition, in bounded memory.
 
         A file is written under another name, synced and then renamed, so one that has its name is whole. The files are
-        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again.
+        listed in ``_<topic>+<format>+manifest.json``, with their receipts; `kafkalab.load` reads them again. One export
+        at a time writes them.
 
         Parameters
         ----------
@@ -726,7 +730,7 @@ class Lab:
             As in `read`; there is no limit.
         folder : path or URL
             Where to; made if it is not there. URLs are pyarrow's: ``s3://bucket/out``, ``gs://``, ``file://``. A file's
-            name tells its range: ``orders+3+100-250.parquet``.
+            name tells its range: ``part-orders+3+100-250.parquet``.
         format : {"parquet", "csv", "jsonl", "feather"}
             CSV and JSON lines have no bytes: keys and values must be UTF-8 or decoded. CSV has no nested values either:
             these become JSON text. NaN is null in JSON.
@@ -734,11 +738,11 @@ class Lab:
             Go on with an export into this folder that was cut off, however it was, to the end that it was to reach.
             Where none was, write only offsets that are not there yet.
         overwrite : bool
-            Replace files that have some of the same offsets, once the new ones are whole.
+            Replace files that have some of the same offsets, once all the new ones are whole.
         max_file_bytes : int
             Begin another file when one holds that much, in Arrow's memory.
         escape_formulas : bool
-            For CSV: put a ``'`` before text that spreadsheets would run.
+            For CSV: put a ``'`` before text that spreadsheets would run. All of a folder's files have it, or none.
         filesystem : pyarrow.fs.FileSystem, optional
             What has the folder, where a URL does not say.
 
@@ -750,7 +754,10 @@ class Lab:
         Raises
         ------
         ExportError
-            A file cannot be written, or the folder has some of the offsets already. Files that are there are whole.
+            A file cannot be written, the folder has some of the offsets already, or another export writes to it. Files
+            that are there are whole.
+        ArgumentError
+            The folder has files whose rows were made otherwise.
         """
         made = file_format(format, escape_formulas=escape_formulas)
         if max_file_bytes < 1:
@@ -760,11 +767,13 @@ class Lab:
         limits = Limits(seconds=reading.pop("timeout", None))
         scan = self._scan(topic, start, end, limits, reading, own=own)
         where = Folder.at(folder, filesystem)
-        manifest = begin(scan, where, format_name=format, resume=resume, overwrite=overwrite)
-        fields = [name for file in manifest.own for name in file.schema.names]
-        scan.names = Names(dict.fromkeys(fields))
-        export = Export(scan, where, format, made, max_file_bytes, manifest)
-        export.run()
+        where.make()
+        with locked(where, lock(topic, format)) as keep:
+            options = {"escape_formulas": escape_formulas, "resume": resume, "overwrite": overwrite}
+            journal = begin(scan, where, format_name=format, **options)
+            scan.names = Names({name: None for file in journal.manifest.own for name in file.schema.names})
+            export = Export(scan, where, made, max_file_bytes, journal, keep)
+            export.run()
         scan.names.check(scan.row_options)
         return export.frame()
 
@@ -780,14 +789,14 @@ class Lab:
         ordering: GroupOrdering = "partition",
         start: Literal["earliest", "latest", "error"] = "earliest",
         on_error: GroupOnError = "raise",
-        isolation_level: IsolationLevel | str = "read_committed",
+        isolation_level: IsolationLevel | str | None = None,
         group_protocol: Literal["classic", "consumer"] = "classic",
         assignor: str | None = None,
         instance_id: str | None = None,
         buffer_depth: int | None = None,
-        drain_timeout: float = 30.0,
+        drain_timeout: float | None = None,
         commit_interval: float = 1.0,
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | ConsumerSettings | None = None,
     ) -> ConsumerGroup:
         """Return a member of a consumer group, which joins when it is started, and commits what is done.
 
@@ -808,13 +817,15 @@ class Lab:
             have no order among keys.
         start : {"earliest", "latest", "error"}
             Where to begin in a partition of which the group has committed nothing, or of whose commit the records are
-            gone.
+            gone: retention has passed them, or the topic was deleted and made anew. The latter is told in ``errors``. A
+            log that was cut is read from its beginning, whatever this is, but for "error".
         on_error : {"raise", "skip"} or callable
             What becomes of a record whose handler fails: the group stops, and reads it again when it is started next;
             or it is passed over, counted, and told in ``errors``. A function is called with the `HandlerError`: if it
             returns, the record is passed over; if it raises, the group stops with that.
-        isolation_level : {"read_committed", "read_uncommitted"}
-            Which records of transactions are visible.
+        isolation_level : {"read_committed", "read_uncommitted"}, optional
+            Which records of transactions are visible; by default what ``settings`` say, or else those that are
+            committed.
         group_protocol : {"classic", "consumer"}
             Who assigns partitions: a member, or the broker (KIP-848, Kafka 4).
         assignor : str, optional
@@ -825,12 +836,13 @@ class Lab:
         buffer_depth : int, optional
             How many records of a partition may wait for a worker before it is paused; by default 20,000 shared by all
             partitions, and at least 1,000.
-        drain_timeout : float
-            For how many seconds a partition that is to be given up waits for the handler to end.
+        drain_timeout : float, optional
+            For how many seconds a partition that is to be given up waits for the handler to end; by default 30, or half
+            of ``max.poll.interval.ms`` where that is less.
         commit_interval : float
             Seconds between commits.
-        settings : mapping, optional
-            More of librdkafka's options for the client, or an object with ``to_librdkafka()``.
+        settings : mapping or ConsumerSettings, optional
+            More of librdkafka's options for the client.
 
         Returns
         -------
@@ -852,8 +864,9 @@ class Lab:
         ...     lab.consumer_group("billing", "orders", print).run(seconds=0.1).handled
         0
         """
-        membership = Membership(group_id, start, group_protocol, assignor, instance_id, str(isolation_level))
-        return ConsumerGroup(
+        level = None if isolation_level is None else str(isolation_level)
+        membership = Membership(group_id, start, group_protocol, assignor, instance_id, level)
+        group = ConsumerGroup(
             self.metadata,
             membership,
             topics,
@@ -866,6 +879,8 @@ class Lab:
             drain_timeout=drain_timeout,
             commit_interval=commit_interval,
         )
+        self._started.add(group)
+        return group
 
     def group_offsets(self, group_id: str, topics: Sequence[str] | str | None = None) -> pd.DataFrame:
         """Return what a consumer group has committed.
@@ -1109,7 +1124,7 @@ class Lab:
         bench = self._bench(topic, start, measuring.settings_of(settings), process, **how)
         session = TuningSession(bench, deadline=deadline)
         shown = session.view = ShownSession(session)
-        self.on_close(session.stop)
+        self._started.add(session)
         when_run_again(shown.close)
         return session
 
@@ -1301,9 +1316,9 @@ class Lab:
     @staticmethod
     def _chosen(table: pa.Table, receipt: Receipt, reading: Reading | Found) -> pd.DataFrame:
         """Return the frame of a few rows, with the columns that were asked for."""
-        receipt = replace(receipt, partitions=tuple(_with_rows(part, table) for part in receipt.partitions))
+        receipt = _with_rows(receipt, table)
         if "errors" not in reading and table["_error"].null_count == table.num_rows:
-            table = table.drop_columns(["_error", "_raw"])
+            table = table.drop_columns([name for name in ERROR_COLUMNS if name in table.column_names])
         columns = reading.get("columns")
         if columns is not None:
             for name in columns:
@@ -1336,10 +1351,19 @@ def _tail_table(tail: Tail) -> Any:
     return TailTable(tail)
 
 
-def _with_rows(part: PartitionReceipt, table: pa.Table) -> PartitionReceipt:
+def _with_rows(receipt: Receipt, table: pa.Table) -> Receipt:
     """Return the receipt of a table that keeps only some of the rows that were read."""
-    place = (pc.field("partition") == part.partition) & (pc.field("offset") >= part.start)
-    return replace(part, rows=table.filter(place & (pc.field("offset") < part.end)).num_rows)
+    partitions, offsets = (table[name].to_numpy() for name in ("partition", "offset"))
+    order = np.lexsort((offsets, partitions))
+    partitions, offsets = partitions[order], offsets[order]
+    numbers = [part.partition for part in receipt.partitions]
+    lows, highs = (np.searchsorted(partitions, numbers, side) for side in ("left", "right"))
+    counts = (
+        np.diff(np.searchsorted(offsets[low:high], (part.start, part.end)))
+        for part, low, high in zip(receipt.partitions, lows, highs, strict=True)
+    )
+    parts = zip(receipt.partitions, counts, strict=True)
+    return replace(receipt, partitions=tuple(replace(part, rows=int(*count)) for part, count in parts))
 
 
 def _check_count(n: object, name: str = "n") -> None:
@@ -1360,7 +1384,7 @@ def _outermost(table: pa.Table, n: int, *, at_end: bool) -> pa.Table:
     partitions, offsets = (table[name].to_numpy() for name in ("partition", "offset"))
     order = np.lexsort((-offsets if at_end else offsets, partitions))
     rank = np.arange(len(order)) - np.searchsorted(partitions[order], partitions[order])
-    return table.take(order[rank < n])
+    return take(table, order[rank < n])
 
 
 def _rows_by_partition(receipts: Iterable[Receipt]) -> Counter[int]:

@@ -4,12 +4,14 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from kafkalab.text import safe
+
 # A library's lines go nowhere until the program that uses it asks for them.
 logging.getLogger("kafkalab").addHandler(logging.NullHandler())
 
 
 class LibrdkafkaLog:
-    """Sends librdkafka's log lines to ``logging.getLogger("kafkalab.librdkafka")``, without the secrets.
+    """Send librdkafka's log lines to ``logging.getLogger("kafkalab.librdkafka")``, escaped and without the secrets.
 
     Parameters
     ----------
@@ -25,7 +27,7 @@ class LibrdkafkaLog:
 
     def log(self, level: int, template: str, *args: object) -> None:
         """Log one line, as `logging.Logger.log` does."""
-        clean = tuple(self._scrub(arg) if isinstance(arg, str) else arg for arg in args)
+        clean = tuple(safe(self._scrub(arg)) if isinstance(arg, str) else arg for arg in args)
         # librdkafka warns of every consumer option that an admin client, a producer to it, is given.
         if clean[:1] == ("CONFWARN",) and "will be ignored" in str(clean):
             level = logging.DEBUG

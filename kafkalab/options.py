@@ -61,7 +61,8 @@ UNSAFE = frozenset(
 _SECRET_NAME = re.compile(
     r"passw(or)?d|passphrase|secret|jaas|key\.pem|ssl_key|keystore\.key|oauthbearer\.config|credential|user\.info|auth\.token"
 )
-_SECRET_VALUE = re.compile(r"(^|//|,)[^/@\s]+:[^/@\s]+@")
+# A password may hold any character, the separators of a URL too: what stands before an @ may be one.
+_SECRET_VALUE = re.compile(r":.*@", re.DOTALL)
 _UNKNOWN = -2
 _OF_REGISTRY = re.compile(r"schema\.registry\.(.+)|((?:basic|bearer)\.auth\..+)")
 
@@ -94,6 +95,8 @@ def is_secret(name: str, value: str) -> bool:
     --------
     >>> is_secret("sasl.password", "x"), is_secret("ssl.key.location", "/etc/key.pem")
     (True, False)
+    >>> is_secret("schema.registry.url", "http://ann:hun/ter2@host")
+    True
     """
     return bool(_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
 

@@ -118,22 +118,23 @@ def _complaint(value: object) -> str | None:
 def _culprits(value: object, seen: set[int]) -> Iterator[tuple[str, object]]:
     """Yield what a function holds on to and cannot be pickled, by the name that leads there."""
     seen.add(id(value))
-    for name, held in _held(value):
-        if id(held) in seen or _complaint(held) is None:
+    for name, part in held(value):
+        if id(part) in seen or _complaint(part) is None:
             continue
-        deeper = _culprits(held, seen) if inspect.isroutine(held) or isinstance(held, functools.partial) else iter(())
+        deeper = _culprits(part, seen) if inspect.isroutine(part) or isinstance(part, functools.partial) else iter(())
         found = next(deeper, None)
-        yield (name, held) if found is None else (f"{name}.{found[0]}", found[1])
+        yield (name, part) if found is None else (f"{name}.{found[0]}", found[1])
 
 
-def _held(value: object) -> Iterator[tuple[str, object]]:
+def held(value: object) -> Iterator[tuple[str, object]]:
+    """Yield what a function, or an object that is called like one, holds on to, by name."""
     if isinstance(value, functools.partial):
-        yield from _held(value.func)
+        yield from held(value.func)
         yield from ((str(number), held) for number, held in enumerate(value.args))
         yield from value.keywords.items()
     elif inspect.ismethod(value):
         yield "self", value.__self__
-        yield from _held(value.__func__)
+        yield from held(value.__func__)
     elif inspect.isfunction(value):
         used = inspect.getclosurevars(value)
         yield from {**used.nonlocals, **used.globals}.items()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from kafkalab import units
 from kafkalab.decode.base import JSON_TEXT
 from kafkalab.decode.joining import unify, with_text
 from kafkalab.errors import (
@@ -74,11 +75,10 @@ class Limits:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            whole = name != "seconds"
-            fits = isinstance(value, (int, np.integer) if whole else (int, float, np.number)) and value >= 0
-            if value is not None and not fits:
-                kind = "whole number" if whole else "number"
-                message = f"a limit in {name} is a {kind} from 0 on, or None for no limit, not {value!r}"
+            if name == "seconds":
+                _ = value is None or units.seconds(value)
+            elif value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
+                message = f"a limit in {name} is a whole number from 0 on, or None for no limit, not {value!r}"
                 raise ArgumentError(message)
 
 
@@ -149,6 +149,8 @@ class Scan:
     show_progress: bool = False
     names: Names | None = None
     """Shared by scans that are parts of one read; who shares it checks it at the end."""
+    is_part: bool = False
+    """Whether it is one of many of a read; who reads them all looks at the topic once, at the end."""
     receipt: Receipt | None = field(default=None, init=False)
     """What the last iteration read; None before the first."""
 
@@ -167,11 +169,14 @@ class Scan:
 
         What is given as ``ends`` learns up to where each range could be read by now.
         """
-        run = _Run(self, FetchControl(stop or Stop(), ends={} if ends is None else ends))
-        try:
-            yield from run
-        finally:
-            self.receipt = run.close()
+        asked = stop or Stop()
+        # The fetch has a stop of its own: when that is set, the reader need not have asked for it.
+        with asked.below() as own:
+            run = _Run(self, asked, FetchControl(own, ends={} if ends is None else ends))
+            try:
+                yield from run
+            finally:
+                self.receipt = run.close()
 
     def to_table(self) -> pa.Table:
         """Return everything as one table, in the order of the plan's ranges.
@@ -184,6 +189,27 @@ class Scan:
         collected = Collected(self)
         collected.run()
         return collected.table()
+
+    def look_at_topic(self) -> list[str]:
+        """Return what the receipt has to say of the topic, which has to be the one that was planned for.
+
+        Raises
+        ------
+        DataLossError
+            It is not.
+        """
+        before = self.info
+        try:
+            after = self.metadata.topic(before.name)
+        except UnknownTopicError as error:
+            raise deleted(before.name) from error
+        except (BrokerUnreachableError, ReadTimeoutError) as error:
+            return [f"whether the topic was made anew during the read is not known: {error}"]
+        if after.topic_id != before.topic_id:
+            message = "the topic was deleted and made anew during the read: what was read mixes both; read it again"
+            raise DataLossError(message, topic=before.name)
+        added = len(after.partitions) - len(before.partitions)
+        return [f"{added} partitions were added during the read, and not read"] if added else []
 
     @property
     def schema(self) -> pa.Schema:
@@ -228,10 +254,8 @@ class Collected:
 
     def run(self, stop: Stop | None = None) -> None:
         """Read to the end, or until told to stop."""
-        with closing(self.scan.steps()) as steps:
+        with closing(self.scan.steps(stop)) as steps:
             for part, rows in steps:
-                if stop is not None and stop.is_set():
-                    break
                 kept = self._by_range[part.offset_range]
                 if rows.num_rows or not kept:
                     kept.append((part, rows))
@@ -260,8 +284,9 @@ class Collected:
 class _Run:
     """One pass over a scan's plan."""
 
-    def __init__(self, scan: Scan, control: FetchControl) -> None:
+    def __init__(self, scan: Scan, stop: Stop, control: FetchControl) -> None:
         self.scan = scan
+        self.stop = stop
         self.shaper = RowShaper(scan.row_options, scan.plan.windows, scan.names or Names())
         self.control = control
         self.tally = _Tally(scan.plan)
@@ -297,7 +322,7 @@ class _Run:
         ahead = ReadAhead([source], self.control, scan.read_ahead_bytes)
         try:
             ahead.start()
-            while self.tally.open and not self.control.stop.is_set():
+            while self.tally.open and not self.stop.is_set():
                 if self._full():
                     self.tally.end_all(StopReason.LIMIT)
                     break
@@ -315,7 +340,7 @@ class _Run:
 
     def _check_stopped(self) -> None:
         """Let no range be left half read where nobody asked for that, whatever an engine does."""
-        if not self.control.stop.is_set():
+        if not self.stop.is_set():
             part = next(self.tally.parts[each] for each in self.scan.plan.ranges if each in self.tally.open)
             message = (
                 f"the {self.scan.fetcher.name} engine ended before the range did, without an error; please report it"
@@ -363,22 +388,14 @@ class _Run:
 
     def _check_topic(self) -> None:
         """See whether the topic is still the one that was planned for."""
-        before = self.scan.info
+        if self.scan.is_part:
+            return
         if self.tally.open:
             return  # stopped by its reader, who does not want to wait
-        try:
-            after = self.scan.metadata.topic(before.name)
-        except UnknownTopicError as error:
-            raise deleted(before.name) from error
-        except (BrokerUnreachableError, ReadTimeoutError) as error:
-            self.notes.append(f"whether the topic was made anew during the read is not known: {error}")
+        if any(part.stop == StopReason.TIMEOUT for part in self.tally.parts.values()):
+            self.notes.append("whether the topic was made anew during the read is not known: its time was over")
             return
-        if after.topic_id != before.topic_id:
-            message = "the topic was deleted and made anew during the read: what was read mixes both; read it again"
-            raise DataLossError(message, topic=before.name)
-        added = len(after.partitions) - len(before.partitions)
-        if added:
-            self.notes.append(f"{added} partitions were added during the read, and not read")
+        self.notes.extend(self.scan.look_at_topic())
 
     def close(self) -> Receipt:
         """Return the receipt of what was read until now."""

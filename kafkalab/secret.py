@@ -1,5 +1,15 @@
 """Text that is never shown."""
 
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SHORT = 3
+
 
 class Secret:
     """A password or key that no repr, str, format or traceback shows.
@@ -41,3 +51,24 @@ class Secret:
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return type(self), (self._text,)
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """Return a text with every secret replaced by ``***``.
+
+    A secret of one or two letters is part of many words: it is replaced only where it stands alone.
+
+    Examples
+    --------
+    >>> scrub("Unauthorized: hunter2 for th", ["hunter2", "th"])
+    'Unauthorized: *** for ***'
+    """
+    for secret in sorted({*secrets} - {""}, key=len, reverse=True):  # one may be part of another
+        pattern = re.escape(secret)
+        text = re.sub(pattern if len(secret) >= _SHORT else rf"(?<!\w){pattern}(?!\w)", "***", text)
+    return text
+
+
+def revealed(value: Any) -> Any:
+    """Return what a `Secret` holds; anything else as it is."""
+    return value.reveal() if isinstance(value, Secret) else value

@@ -12,6 +12,10 @@ from kafkalab import errors
 KafkaException.__module__ = "confluent_kafka"
 
 _PREFIX = re.compile(r"Failed to create \w+( client)?: |Broker: |Local: ")
+_KERBEROS = (
+    "confluent-kafka from PyPI has no Kerberos. One that is built where librdkafka has libsasl2 does: "
+    "pip install --no-binary confluent-kafka confluent-kafka"
+)
 _MEANING: dict[int, tuple[type[errors.KafkalabError], str]] = {
     KafkaError._TRANSPORT: (errors.BrokerUnreachableError, "check the bootstrap servers and the network"),
     KafkaError._ALL_BROKERS_DOWN: (errors.BrokerUnreachableError, "check the bootstrap servers and the network"),
@@ -34,8 +38,14 @@ _MEANING: dict[int, tuple[type[errors.KafkalabError], str]] = {
     KafkaError._AUTO_OFFSET_RESET: (errors.DataLossError, "retention has passed it, or the topic was made anew"),
     KafkaError._LOG_TRUNCATION: (errors.DataLossError, "an unclean leader election has cut the log"),
     KafkaError.INVALID_MSG: (errors.CorruptDataError, "read past it, or restore the log from a replica"),
-    KafkaError._BAD_MSG: (errors.CorruptDataError, "read past it, or restore the log from a replica"),
-    KafkaError._BAD_COMPRESSION: (errors.CorruptDataError, "read past it, or restore the log from a replica"),
+    KafkaError._BAD_MSG: (
+        errors.CorruptDataError,
+        "an answer is damaged, or larger than receive.message.max.bytes; engine='arrow' tells which",
+    ),
+    KafkaError._BAD_COMPRESSION: (
+        errors.CorruptDataError,
+        "the batch is damaged, or beyond what librdkafka decompresses; engine='arrow' tells which",
+    ),
     KafkaError._TIMED_OUT: (errors.ReadTimeoutError, "try again, or give a longer timeout"),
     KafkaError._TIMED_OUT_QUEUE: (errors.ReadTimeoutError, "try again, or give a longer timeout"),
     KafkaError._MSG_TIMED_OUT: (errors.ReadTimeoutError, "try again, or give a longer timeout"),
@@ -78,7 +88,9 @@ def translate(error: KafkaError | KafkaException, **where: Any) -> errors.Kafkal
     cause = error.args[0] if isinstance(error, KafkaException) else error
     text = _PREFIX.sub("", cause.str())
     kind, advice = _MEANING.get(cause.code(), (errors.KafkalabError, f"librdkafka's error {cause.name()}"))
-    if "SASL mechanism" in text and kind is errors.ConfigError:
+    if "GSSAPI" in text and kind is errors.ConfigError:
+        kind, advice = errors.AuthenticationError, _KERBEROS
+    elif "SASL mechanism" in text and kind is errors.ConfigError:
         kind, advice = errors.AuthenticationError, "set sasl.mechanism to PLAIN, SCRAM-SHA-256 or -512, or OAUTHBEARER"
     group_id = where.pop("group_id", None)
     group = "" if group_id is None else f"group {group_id!r}: "

@@ -1,5 +1,6 @@
 import inspect
 import pickle
+import warnings
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -114,3 +115,21 @@ def test_warnings_are_shown_by_default() -> None:
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Warning)]
     assert len(kinds) > 1
     assert all(issubclass(kind, KafkalabWarning) and issubclass(kind, UserWarning) for kind in kinds)
+
+
+HOSTILE = "\x1b]52;c;eA==\x07\u202e\u3164\n"
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_no_error_brings_hostile_text_to_a_terminal(kind: type[KafkalabError]) -> None:
+    error = kind(f"the broker says {HOSTILE}", topic=HOSTILE)
+    text = str(error).replace("\n", "") if kind is errors.BrokerStartError else str(error)
+    assert text.isprintable()
+    assert "\\x1b]52;c;eA==\\x07\\u202e\\u3164" in text
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - just pickled
+
+
+def test_no_warning_does_either() -> None:
+    with pytest.warns(KafkalabWarning) as caught:
+        warnings.warn(HOSTILE, KafkalabWarning, stacklevel=1)
+    assert str(caught[0].message).isprintable()

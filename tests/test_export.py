@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.dataset
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
 import kafkalab as kl
 from kafkalab.errors import ArgumentError, DecodeError, ExportError
-from kafkalab.export import write
+from kafkalab.export import formats, write
+from kafkalab.export.manifest import WrittenFile
 from kafkalab.fetch.base import FetchControl, Fetched, FetchOptions, record_schema
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from kafkalab.model import FetchStats, OffsetRange, Receipt, StopReason
@@ -59,7 +61,7 @@ def test_each_partition_is_a_file_named_by_its_range(file_format: str, tmp_path:
     cluster.append(TOPIC, b"a", b"b")
     cluster.append(TOPIC, b"c", partition=2)
     frame = written(kl.Lab(cluster, cluster), tmp_path / "new" / "folder", file_format, value="text")
-    names = [f"orders+0+0-2.{file_format}", f"orders+2+0-1.{file_format}"]
+    names = [f"part-orders+0+0-2.{file_format}", f"part-orders+2+0-1.{file_format}"]
     assert [Path(path).name for path in frame["path"]] == names
     assert found_in(tmp_path / "new" / "folder") == names
     assert frame.drop(columns=["path", "bytes"]).to_dict("list") == {
@@ -170,13 +172,32 @@ def test_parquet_holds_the_receipt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])
-def test_times_that_no_one_can_write_are_null_with_a_warning(file_format: str, tmp_path: Path) -> None:
+def test_times_that_no_datetime_can_hold_are_written_as_text(file_format: str, tmp_path: Path) -> None:
     lab = lab_of(MemoryRecord(b"a", timestamp_ms=2**63 - 1), MemoryRecord(b"b", timestamp_ms=NEW_YEAR_MS), size=2)
-    with pytest.warns(kl.KafkalabWarning, match="1 times outside the years 1 to 9999"):
-        path = only(written(lab, tmp_path, file_format))
+    path = only(written(lab, tmp_path, file_format))
     times = [row["timestamp"] for row in rows_in(path)]
-    assert times[0] is None
+    assert times[0] == "+292278994-08-17T07:12:55.807+00:00"
     assert str(times[1]).startswith("2026-01-01")
+    assert kl.load(tmp_path)["timestamp"].tolist() == [times[0], str(times[1])]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_times_at_any_depth_are_written_as_they_are(file_format: Any, tmp_path: Path) -> None:
+    times = pa.table(
+        {
+            "t": pa.array([87_741_000_000, -1_000_000, 1], pa.time64("us")),
+            "d": pa.array([2**31 - 1, -800_000, 0], pa.date32()),
+            "inside": pa.array(
+                [[{"t": 0, "d": -(2**31)}], None, []], pa.list_(pa.struct([("t", pa.time32("s")), ("d", pa.date32())]))
+            ),
+        }
+    )
+    lab = lab_of(b"a", b"b", b"c", size=3)
+    lab.export(TOPIC, tmp_path, format=file_format, value=lambda _: times.to_batches()[0], progress=False)
+    rows = rows_in(next(tmp_path.glob(f"*.{file_format}")))
+    assert [str(row["t"])[:8] for row in rows] == ["24:22:21", "-00:00:0", "00:00:00"]
+    assert [str(row["d"]) for row in rows] == ["+5881580-07-11", "-0221-09-04", "1970-01-01"]
+    assert "-5877641-06-23" in str(rows[0]["inside"])
 
 
 @ARROW_FORMATS
@@ -207,8 +228,8 @@ def test_a_failure_on_the_way_leaves_the_files_before_it_whole_and_none_of_its_o
     cluster.before_step = fail
     with pytest.raises(kl.BrokerUnreachableError, match="the network is gone"):
         written(kl.Lab(cluster, cluster), tmp_path, file_format)
-    assert found_in(tmp_path) == [f"orders+0+0-1.{file_format}"]
-    assert len(rows_in(tmp_path / f"orders+0+0-1.{file_format}")) == 1
+    assert found_in(tmp_path) == [f"part-orders+0+0-1.{file_format}"]
+    assert len(rows_in(tmp_path / f"part-orders+0+0-1.{file_format}")) == 1
 
 
 @pytest.mark.parametrize(
@@ -243,12 +264,12 @@ def test_an_interrupt_leaves_no_file_that_is_not_whole(tmp_path: Path) -> None:
     cluster.before_step = interrupt
     with pytest.raises(KeyboardInterrupt):
         written(kl.Lab(cluster, cluster), tmp_path, "parquet")
-    assert found_in(tmp_path) == ["orders+0+0-1.parquet"]
+    assert found_in(tmp_path) == ["part-orders+0+0-1.parquet"]
 
 
 @FORMATS
 def test_a_file_that_is_there_is_replaced_whole(file_format: str, tmp_path: Path) -> None:
-    path = tmp_path / f"orders+0+0-1.{file_format}"
+    path = tmp_path / f"part-orders+0+0-1.{file_format}"
     path.write_bytes(b"old " * 1000)
     with path.open("rb") as reader:
         assert only(written(lab_of(b"v"), tmp_path, file_format, value="text")) == path
@@ -269,10 +290,10 @@ def test_a_folder_that_is_a_file_is_an_export_error(tmp_path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_written_is_an_export_error(tmp_path: Path) -> None:
-    (tmp_path / "orders+0+0-1.parquet").mkdir()
-    with pytest.raises(ExportError, match=r"cannot write .*orders\+0\+0-1.parquet: Is a directory; files that"):
+    (tmp_path / "part-orders+0+0-1.parquet").mkdir()
+    with pytest.raises(ExportError, match=r"cannot write .*part-orders\+0\+0-1.parquet: Is a directory; files that"):
         written(lab_of(b"v"), tmp_path, "parquet")
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["orders+0+0-1.parquet"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["part-orders+0+0-1.parquet"]
     assert not any(path.name.startswith("._orders+parquet+manifest") for path in tmp_path.iterdir())
 
 
@@ -369,7 +390,7 @@ def test_many_groups_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for file_format in ("parquet", "feather", "csv", "jsonl"):
         path = only(written(lab, tmp_path, file_format, value="text"))
         assert [str(row["value"]) for row in rows_in(path)] == [str(n) for n in range(10)]
-    assert pyarrow.parquet.read_metadata(tmp_path / "orders+0+0-10.parquet").num_row_groups == 4
+    assert pyarrow.parquet.read_metadata(tmp_path / "part-orders+0+0-10.parquet").num_row_groups == 4
 
 
 def test_the_file_pandas_reads_is_what_a_read_gives(tmp_path: Path) -> None:
@@ -380,3 +401,81 @@ def test_the_file_pandas_reads_is_what_a_read_gives(tmp_path: Path) -> None:
     assert back["timestamp"].tolist() == frame["timestamp"].tolist()
     text = only(written(lab, tmp_path, "csv", value="text")).read_text()
     assert pd.read_csv(io.StringIO(text))["value"].tolist() == ["a", "b"]
+
+
+# Rows that text has no place for
+
+
+def prepared_and_written(made: formats.FileFormat, table: pa.Table) -> None:
+    rows = made.prepare(table)
+    made.write(io.BytesIO(), rows.schema).write_table(rows)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_nested_times_that_python_does_not_have_are_an_error_with_their_place(file_format: str) -> None:
+    kind = pa.list_(pa.timestamp("us"))
+    times = pa.chunked_array([pa.array([[0], None], kind), pa.array([[2**62]], kind)])
+    table = pa.table({"topic": ["t"] * 3, "partition": [0] * 3, "offset": [7, 8, 9], "value": times})
+    made = formats.file_format(file_format)
+    with pytest.raises(
+        DecodeError, match=r"t\[0\]@9: value: .*, and this format has no such times: export as 'parquet'"
+    ):
+        prepared_and_written(made, table)
+
+
+def test_a_date_that_python_does_not_have_is_an_error_with_its_place() -> None:
+    table = pa.table({"offset": [7], "value": pa.array([2**30], pa.date32())})
+    with pytest.raises(DecodeError, match=r"@7: value: .*, and this format has no such times"):
+        formats.file_format("jsonl").write(io.BytesIO(), table.schema).write_table(table)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_formulas_of_any_kind_of_text_are_escaped(kind: pa.DataType) -> None:
+    begins = ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+    texts = [f"{begin}1+1" for begin in begins]
+    plain = ["1=1", " =1", "\u2212", "", "'=", "\n"[1:]]
+    table = pa.table({"\uff1dname": pa.array([*texts, *plain, None], pa.string()).cast(kind)})
+    rows = formats.file_format("csv", escape_formulas=True).prepare(table)
+    assert rows.to_pydict() == {"'\uff1dname": [*(f"'{text}" for text in texts), *plain, None]}
+
+
+# What an export costs
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("partitions", [10, 100, 400])
+def test_the_manifest_costs_each_file_the_same(
+    partitions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, to_dict = [0], WrittenFile.to_dict
+
+    def counting(file: WrittenFile) -> dict[str, Any]:
+        listed[0] += 1
+        return to_dict(file)
+
+    monkeypatch.setattr(WrittenFile, "to_dict", counting)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    cluster = MemoryCluster({TOPIC: partitions})
+    for partition in range(partitions):
+        cluster.append(TOPIC, b"v", partition=partition)
+    frame = written(kl.Lab(cluster, cluster), tmp_path, "jsonl", value="text")
+    assert len(frame) == partitions
+    assert listed[0] < 5 * partitions
+    assert len(kl.load(tmp_path)) == partitions
+    assert len(found_in(tmp_path)) == partitions
+
+
+@pytest.mark.parametrize("topic", ["a" * 249, "_hidden", ".hidden", "a" * 101, "Upper.lower-1_2"])
+def test_every_legal_topic_has_files_that_others_find(topic: str, tmp_path: Path) -> None:
+    cluster = MemoryCluster({topic: 1, topic[:-1] + "x": 1})
+    lab = kl.Lab(cluster, cluster)
+    for number, name in enumerate((topic, topic[:-1] + "x")):
+        cluster.append(name, b"%d" % number)
+        frame = lab.export(name, tmp_path, value="text", progress=False)
+        assert only(frame).name.startswith("part-")
+        assert kl.load(only(frame))["value"].tolist() == [str(number)]
+        assert lab.export(name, tmp_path, value="text", progress=False, resume=True).empty
+    assert pyarrow.dataset.dataset(tmp_path).count_rows() == 2
+    assert sorted(kl.load(tmp_path)["topic"]) == sorted([topic, topic[:-1] + "x"])

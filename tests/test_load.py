@@ -1,13 +1,16 @@
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import kafkalab as kl
 from kafkalab.errors import ArgumentError, ExportError
+from kafkalab.export import formats
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
 from tests.oracle import HOSTILE, NEW_YEAR_MS, TOPIC, lab_of
 
@@ -77,7 +80,7 @@ def test_one_topic_in_two_formats_is_not_loaded_twice(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_is_an_export_error(tmp_path: Path) -> None:
     Path(exported(lab_of(b"v"), tmp_path, "parquet")["path"][0]).unlink()
-    with pytest.raises(ExportError, match=r"orders\[0\]@0: .*orders\+0\+0-1.parquet is not there"):
+    with pytest.raises(ExportError, match=r"orders\[0\]@0: .*part-orders\+0\+0-1.parquet is not there"):
         kl.load(tmp_path)
 
 
@@ -101,6 +104,26 @@ def test_json_has_no_nan_and_no_infinity(tmp_path: Path) -> None:
         assert (row["x"], row["y"], row["z"]) == (None, [None, 1.5], {"a": None})
 
 
+@FORMATS
+@pytest.mark.parametrize("values", [[None] * 4, [None, "x", None, "", None], ["NULL", "nan", "NA", None, "#N/A"]])
+def test_rows_of_one_column_come_back(file_format: str, values: list[str | None], tmp_path: Path) -> None:
+    lab = lab_of(*(None if value is None else value.encode() for value in values))
+    exported(lab, tmp_path, file_format, value="text", columns=["value"])
+    assert kl.load(tmp_path)["value"].tolist() == [pd.NA if v is None else v for v in values]
+    assert kl.receipt(kl.load(tmp_path)).rows == len(values)
+
+
+def test_a_nan_is_no_null_in_csv(tmp_path: Path) -> None:
+    numbers = [math.nan, None, 1.5, math.inf, -math.inf]
+    table = pa.table({"x": pa.array(numbers, pa.float64())})
+    with (tmp_path / "x.csv").open("wb") as file:
+        writer = formats.file_format("csv").write(file, table.schema)
+        writer.write_table(table)
+        writer.close()
+    (read,) = formats.file_format("csv").read(pa.OSFile(str(tmp_path / "x.csv")), table.schema)
+    assert repr(read["x"].to_pylist()) == repr(numbers)
+
+
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "plain", "a=1", ""]
 
 
@@ -118,6 +141,15 @@ def test_formulas_are_escaped_on_request(tmp_path: Path) -> None:
 def test_only_csv_has_formulas(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="escape_formulas is for programs that open CSV, not for 'parquet'"):
         exported(lab_of(b"v"), tmp_path, "parquet", escape_formulas=True)
+
+
+def test_formulas_escaped_at_first_are_asked_for_again(tmp_path: Path) -> None:
+    """Half of the files would be escaped, and half not."""
+    lab = lab_of(b"=1")
+    exported(lab, tmp_path, "csv", value="text", escape_formulas=True)
+    with pytest.raises(ArgumentError, match="was made with escape_formulas=True, not False"):
+        exported(lab, tmp_path, "csv", value="text", resume=True)
+    assert exported(lab, tmp_path, "csv", value="text", resume=True, escape_formulas=True).empty
 
 
 def test_names_of_columns_are_quoted_too(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.apache.truth import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-EVERYTHING = {("orders", 0): (0, 2**63 - 1)}
+EVERYTHING = {("orders", 0): (0, 2**63 - 1, _native.Transactions())}
 HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 SCHEMA = pa.schema(
     [
@@ -126,6 +126,7 @@ def test_the_head_tells_what_to_fetch_next() -> None:
     assert (head.topic, head.partition, head.error_code) == ("orders", 0, 0)
     assert (head.high_watermark, head.last_stable_offset, head.log_start_offset) == (100, 90, 3)
     assert (head.preferred_read_replica, head.next_offset, head.cut_batch_bytes) == (-1, 8, len(cut))
+    assert not head.old_format
     assert head.record_bytes == len(whole) + len(cut) - 1
     assert (fetched.throttle_ms, fetched.error_code) == (4, 0)
     assert fetched.wire_bytes == len(response(whole + cut[:-1]))
@@ -134,20 +135,25 @@ def test_the_head_tells_what_to_fetch_next() -> None:
 def test_only_the_wanted_offsets_of_the_wanted_partitions() -> None:
     frame = response(raw_batch(0, [record(delta, None, b"v") for delta in range(10)]))
     fetched = FetchResponse.from_bytes(frame, 11)
-    step = fetched.next_step({("orders", 0): (3, 6)}, read_committed=False)
+    step = fetched.next_step({("orders", 0): (3, 6, _native.Transactions())}, read_committed=False)
     assert step is not None
     assert (step.topic, step.partition, step.records, step.next_offset) == ("orders", 0, 3, 10)
     assert pa.record_batch(step)["offset"].to_pylist() == [3, 4, 5]
     assert repr(step) == "<Step orders[0] records=3 next_offset=10>"
     assert fetched.next_step(EVERYTHING, read_committed=False) is None
-    assert FetchResponse.from_bytes(frame, 11).next_step({("orders", 1): (0, 9)}, read_committed=False) is None
+    assert (
+        FetchResponse.from_bytes(frame, 11).next_step(
+            {("orders", 1): (0, 9, _native.Transactions())}, read_committed=False
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize(
     ("damage", "error"),
     [
         (lambda data: data[:-2] + b"?" + data[-1:], _native.CorruptBatchError),
-        (lambda data: data[:16] + b"\1" + data[17:], _native.UnsupportedMagicError),
+        (lambda data: data[:16] + b"\3" + data[17:], _native.UnsupportedMagicError),
     ],
 )
 def test_a_broken_batch_is_named_after_the_whole_ones(damage: Callable[[bytes], bytes], error: type[Exception]) -> None:
@@ -160,6 +166,24 @@ def test_a_broken_batch_is_named_after_the_whole_ones(damage: Callable[[bytes], 
         with pytest.raises(error) as caught:
             fetched.next_step(EVERYTHING, read_committed=True)
         assert (caught.value.topic, caught.value.partition, caught.value.base_offset) == ("orders", 0, 8)  # type: ignore[attr-defined] # set when it is raised
+
+
+def test_messages_of_an_old_format_are_announced_and_left_out() -> None:
+    old = bytearray(raw_batch(8, [record(0, None, b"w")]))
+    old[16] = 1
+    frame = response(raw_batch(7, [record(0, None, b"v")]) + bytes(old))
+    (head,) = FetchResponse.from_bytes(frame, 11).partitions
+    assert (head.next_offset, head.old_format) == (8, True)
+    assert [rows["value"].to_pylist() for rows in read(frame)] == [[b"v"]]
+
+
+def test_more_than_was_asked_for_is_malformed() -> None:
+    frame = framed(response(raw_batch(0, [record(0, None, b"v")])))
+    for partitions, most in ((0, len(frame)), (1, len(frame) - 5)):
+        with served(lambda client: client.sendall(frame)) as port:
+            connection = Connection.open("127.0.0.1", port, connect_timeout=5)
+            with pytest.raises(_native.MalformedResponseError):
+                connection.receive_fetch(5, version=11, correlation_id=1, partitions=partitions, max_bytes=most)
 
 
 def test_a_batch_above_the_limit_is_refused() -> None:
@@ -229,7 +253,10 @@ def test_a_fetch_is_received_and_read_while_the_next_arrives() -> None:
     frames = [response(raw_batch(at, [record(0, None, b"v%d" % at)]), correlation_id=at) for at in range(20)]
     with served(lambda client: client.sendall(b"".join(map(framed, frames)))) as port:
         connection = Connection.open("localhost", port, connect_timeout=5)
-        responses = [connection.receive_fetch(5, version=11, correlation_id=at) for at in range(20)]
+        responses = [
+            connection.receive_fetch(5, version=11, correlation_id=at, partitions=1, max_bytes=1 << 20)
+            for at in range(20)
+        ]
         values = [
             pa.record_batch(one.next_step(EVERYTHING, read_committed=True))["value"][0].as_py() for one in responses
         ]
@@ -241,7 +268,7 @@ def test_another_correlation_id_is_malformed_and_closes() -> None:
     with served(lambda client: client.sendall(framed(response(b"", correlation_id=2)))) as port:
         connection = Connection.open("127.0.0.1", port, connect_timeout=5)
         with pytest.raises(_native.MalformedResponseError, match="another request"):
-            connection.receive_fetch(5, version=11, correlation_id=1)
+            connection.receive_fetch(5, version=11, correlation_id=1, partitions=1, max_bytes=1 << 20)
         with pytest.raises(OSError, match="closed"):
             connection.receive(5)
 
@@ -272,6 +299,22 @@ def test_silence_times_out() -> None:
             connection.receive(0.2)
 
 
+@pytest.mark.parametrize("begun", [b"", b"\0\0", framed(bytes(1000))[:500]], ids=["length", "half a length", "body"])
+def test_an_answer_that_drips_times_out(begun: bytes) -> None:
+    over = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        client.sendall(begun)
+        while not over.wait(0.02):
+            client.send(b"\x01")
+
+    with served(drip) as port:
+        connection = Connection.open("127.0.0.1", port, connect_timeout=5)
+        with pytest.raises(TimeoutError, match=r"the broker is too slow: \d+ bytes in"):
+            connection.receive_fetch(0.5, version=11, correlation_id=1, partitions=1, max_bytes=1 << 30)
+        over.set()
+
+
 def test_the_stop_flag_ends_a_wait_of_another_thread() -> None:
     stop = StopFlag()
     ended = []
@@ -280,7 +323,7 @@ def test_the_stop_flag_ends_a_wait_of_another_thread() -> None:
 
         def wait() -> None:
             with pytest.raises(_native.StoppedError):
-                connection.receive_fetch(60, version=11, correlation_id=1, stop=stop)
+                connection.receive_fetch(60, version=11, correlation_id=1, partitions=1, max_bytes=1 << 20, stop=stop)
             ended.append(True)
 
         thread = threading.Thread(target=wait)
@@ -359,7 +402,7 @@ def test_a_wait_within_an_answer_ends_too(sent: bytes) -> None:
         threading.Timer(0.05, stop.set).start()
         begun = time.monotonic()
         with pytest.raises(_native.StoppedError):
-            connection.receive_fetch(60, version=11, correlation_id=1, stop=stop)
+            connection.receive_fetch(60, version=11, correlation_id=1, partitions=1, max_bytes=1 << 20, stop=stop)
         assert time.monotonic() - begun < 2
         with pytest.raises(OSError, match="closed"):
             connection.receive(5)

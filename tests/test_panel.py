@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -342,6 +343,15 @@ class TestLive:
         assert live.png(self.at(61, 1000)) == fresh.png(self.at(61, 1000))
 
 
+def test_what_a_handler_says_is_text() -> None:
+    assert words.message("\x1b[2J<b>") == (
+        '<span class="kafkalab-message" title="\\x1b[2J&lt;b&gt;">\\x1b[2J&lt;b&gt;</span>'
+    )
+    session = new_session()
+    session.error = kl.HandlerError("\u202e<b>")
+    assert "HandlerError: \\u202e&lt;b&gt;" in words.verdict(session, None)
+
+
 class TestComparison:
     SETUP = new_session().setup
 
@@ -356,7 +366,23 @@ class TestComparison:
 
     def test_says_when_there_is_no_difference(self) -> None:
         assert self.of((100, 99), (100, 101)).text.startswith("no difference beyond noise")
-        assert self.of((0, 0)).text == "nothing to compare: no records came"
+        for nothing in ((), ((0, 0), (0, 0))):
+            assert self.of(*nothing).text == "nothing to compare: no records came"
+
+    def test_turns_that_stood_still_count(self) -> None:
+        found = self.of((0, 100), (100, 100), (0, 100), (100, 100))
+        assert (found.differs, found.ratio.median) == (False, 2.0)
+        said = "no difference beyond noise: B is 2x A (0.163-3.84); A stood still in 2 of 4 turns"
+        assert found.text == said
+        only = self.of((0, 100), (0, 101), (0, 99))
+        assert (only.differs, only.ratio.median) == (True, math.inf)
+        assert only.text == "only B had records; A stood still in 3 of 3 turns"
+        none = self.of((100, 0), (101, 0), (99, 0))
+        assert (none.differs, none.ratio.median) == (True, 0.0)
+        assert none.text == "only A had records; B stood still in 3 of 3 turns"
+        once = self.of((100, 100), (101, 0), (99, 100), (100, 99), (100, 101))
+        assert once.text.endswith("B stood still in 1 of 5 turns")
+        assert not once.differs
 
     def test_finds_no_difference_where_there_is_none(self) -> None:
         draw = np.random.default_rng(7)

@@ -1,4 +1,7 @@
+import gc
 import json
+import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -112,3 +115,41 @@ def test_a_shop_that_stays_open_goes_on_with_orders() -> None:
             assert not tail.wait_for(written + 1, timeout=0.2)
         numbers = sorted(lab.read("orders", value="json")["order_id"])
     assert numbers == list(range(100_001, 100_001 + written))
+
+
+class TestDemo:
+    @pytest.fixture
+    def brokers(self, monkeypatch: pytest.MonkeyPatch) -> list[MockBroker]:
+        started: list[MockBroker] = []
+        start = MockBroker.start
+
+        def noted(broker: MockBroker) -> MockBroker:
+            started.append(broker)
+            return start(broker)
+
+        monkeypatch.setattr(MockBroker, "start", noted)
+        return started
+
+    @pytest.mark.parametrize("what", [KeyboardInterrupt, BrokerStartError("full")])
+    @pytest.mark.parametrize("where", ["kafkalab.brokers.samples.fill", "kafkalab.connect.connect"])
+    def test_one_that_fails_or_is_interrupted_leaves_no_broker(
+        self, what: BaseException, where: str, brokers: list[MockBroker], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*_: object, **__: object) -> None:
+            raise what
+
+        monkeypatch.setattr(sys.modules[where.rpartition(".")[0]], where.rpartition(".")[2], fails)
+        with pytest.raises((KeyboardInterrupt, BrokerStartError)):
+            kl.demo("mock", orders_per_s=10)
+        assert [repr(broker).split(",")[0] for broker in brokers] == ["<MockBroker stopped"]
+
+    def test_one_that_nobody_has_any_more_is_ended(
+        self, brokers: list[MockBroker], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(samples, "fill", lambda *_, **__: None)
+        lab = kl.demo("mock", orders_per_s=10)
+        assert any(thread.name == "kafkalab-live-orders" for thread in threading.enumerate())
+        del lab
+        gc.collect()
+        assert repr(brokers[0]).startswith("<MockBroker stopped")
+        assert not any(thread.name == "kafkalab-live-orders" for thread in threading.enumerate())

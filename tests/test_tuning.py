@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import itertools
+import logging
 import pickle
 import random
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
+import numpy as np
+import pandas as pd
 import pytest
+from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
 import kafkalab as kl
-from kafkalab.tuning import search
+from kafkalab.connection import ConnectionConfig
+from kafkalab.group.handler import Hooks
+from kafkalab.tuning import measure, search
 from kafkalab.tuning.advise import advise
+from kafkalab.tuning.child import client_options
+from kafkalab.tuning.children import Children
+from kafkalab.tuning.identity import fingerprint, origin
 from kafkalab.tuning.measure import Bench, Window, settings_of
 from kafkalab.tuning.measurement import Measurement, Setup
 from kafkalab.tuning.meter import (
@@ -29,12 +44,16 @@ from kafkalab.tuning.meter import (
     together,
 )
 from kafkalab.tuning.phases import is_live
+from kafkalab.tuning.reader import Reader, TimedPool
 from kafkalab.tuning.search import Cell, Trial
-from kafkalab.tuning.sweep import Journal, SweepResult
+from kafkalab.tuning.sweep import Journal, SweepResult, _trial
+from tests.interrupts import SECONDS, ends, interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from confluent_kafka import Message
 
 
 def sample(**changed: Any) -> Sample:
@@ -242,6 +261,31 @@ class TestAdvice:
         assert found.text.startswith("Bottleneck: ")
         assert found.evidence
 
+    @pytest.mark.parametrize(
+        ("settings", "change"),
+        [
+            (
+                kl.ConsumerSettings(max_partition_fetch_bytes=65_536, fetch_max_bytes=65_536),
+                "fetch_max_bytes 64 KiB -> 1 MiB",
+            ),
+            (
+                kl.ConsumerSettings(max_partition_fetch_bytes=65_536, fetch_max_bytes=131_072),
+                "max_partition_fetch_bytes 64 KiB -> 128 KiB",
+            ),
+        ],
+    )
+    def test_what_is_advised_changes_something(self, settings: kl.ConsumerSettings, change: str) -> None:
+        found = measured({"settings": settings}, fetch_size_avg=9000, **STARVED).advice
+        assert (found.bottleneck, str(found.change)) == ("fetch size", change)
+
+    def test_what_is_at_its_most_is_not_raised(self) -> None:
+        full = kl.ConsumerSettings(queued_max_messages_kbytes=2_097_151, queued_min_messages=10_000_000)
+        found = measured({"settings": full}, burst_records=220_000, bytes_rate=1e9, **SAWTOOTH, **STARVED).advice
+        assert (found.bottleneck, found.change) == ("queue memory", None)
+        crowd: dict[str, Any] = {"ordering": "unordered", "workers": 1000}
+        assert measured(crowd, busy=999, **SEPARATE).advice.change is None
+        assert str(measured({**crowd, "workers": 600}, busy=599, **SEPARATE).advice.change) == "workers 600 -> 1000"
+
     def test_partitions_that_are_read_alike_are_not_hot(self) -> None:
         even = measured(busy=1.2, partition_share=dict.fromkeys(range(4), 0.25), **SEPARATE)
         assert even.advice.bottleneck == "application"
@@ -314,11 +358,66 @@ class TestSettings:
         with pytest.raises((kl.ConfigError, kl.ArgumentError)):
             settings_of(wrong)
 
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            kl.ConsumerSettings(auto_offset_reset="earliest", enable_auto_commit=False),
+            kl.ConsumerSettings.from_java({"enable.auto.commit": "false", "auto.offset.reset": "earliest"}),
+            kl.ConsumerSettings.preset("article"),
+        ],
+        ids=("ours", "Java's", "sarama's"),
+    )
+    def test_a_measured_client_commits_nothing_whatever_its_settings(self, settings: kl.ConsumerSettings) -> None:
+        config = ConnectionConfig({"bootstrap.servers": "localhost:1"})
+        found = client_options(config, settings.to_librdkafka())
+        assert (found["auto.offset.reset"], found["enable.auto.commit"]) == ("error", False)
+        assert found["enable.auto.offset.store"] is False
+
+
+class FromNobodysGroup:
+    """An event of a client, as librdkafka has it when a group's coordinator refuses."""
+
+    def __init__(self, code: int, topic: str | None = None) -> None:
+        self._code, self._topic = code, topic
+
+    def error(self) -> KafkaError:
+        return KafkaError(self._code)
+
+    def topic(self) -> str | None:
+        return self._topic
+
+    def partition(self) -> int | None:
+        return None if self._topic is None else 0
+
+
+class TestEvents:
+    @pytest.fixture
+    def reader(self) -> Iterator[tuple[Reader, list[Exception]]]:
+        told: list[Exception] = []
+        hooks = Hooks(lambda _: None, automatic=True)
+        pool = TimedPool("partition", 1, hooks, lambda *_: False)
+        how: dict[str, Any] = {"replay": True, "buffer_depth": None, "stop": threading.Event(), "tell": told.append}
+        options = {"bootstrap.servers": "localhost:1", "group.id": "none", "logger": logging.getLogger("quiet")}
+        reader = Reader(options, "orders", {0: 0}, pool, hooks, report=lambda _: None, **how)
+        yield reader, told
+        reader._client.close()
+
+    @pytest.mark.parametrize(
+        "code",
+        [KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE],
+    )
+    def test_a_measurement_needs_no_group(self, reader: tuple[Reader, list[Exception]], code: int) -> None:
+        reader[0]._on_event(cast("Message", FromNobodysGroup(code)))
+        assert (reader[0]._failure, reader[1]) == (None, [])
+
+    def test_a_measurement_needs_the_topic(self, reader: tuple[Reader, list[Exception]]) -> None:
+        event = FromNobodysGroup(KafkaError.TOPIC_AUTHORIZATION_FAILED, "orders")
+        reader[0]._on_event(cast("Message", event))
+        assert isinstance(reader[0]._failure, kl.AuthorizationError)
+
 
 class TestSimulate:
     def test_spends_what_it_says(self) -> None:
-        import time
-
         began, cpu = time.perf_counter(), time.thread_time()
         kl.simulate(cpu_us=2000, sleep_ms=3)(kl.Record.of("orders"))
         assert time.thread_time() - cpu >= 0.002
@@ -366,6 +465,133 @@ class TestSessionAtRest:
         setup = measured().setup
         assert is_live(setup, replace(setup, **changed)) is live
         assert not is_live(replace(setup, ordering="key"), replace(setup, ordering="key", workers=9))
+
+
+class Asleep:
+    """Children that do nothing until they are ended."""
+
+    alive = 0
+    started = 0
+
+    def __init__(self, jobs: object) -> None:
+        assert jobs == []
+
+    def counts(self, seconds: float) -> Iterator[None]:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            yield None
+            threading.Event().wait(0.001)
+
+    def __enter__(self) -> Self:
+        Asleep.alive += 1
+        Asleep.started += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Asleep.alive -= 1
+
+
+class TestSessionThatRuns:
+    @pytest.fixture
+    def session(self, monkeypatch: pytest.MonkeyPatch) -> kl.TuningSession:
+        monkeypatch.setattr("kafkalab.tuning.session.Children", Asleep)
+        monkeypatch.setattr("kafkalab.tuning.compare.Children", Asleep)
+        monkeypatch.setattr(Bench, "jobs", lambda *_: [])
+        monkeypatch.setattr(Asleep, "started", 0)
+        return TestSessionAtRest.session()
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("stopped_first", [False, True])
+    def test_an_interrupt_ends_it_wherever_it_comes(
+        self,
+        session: kl.TuningSession,
+        monkeypatch: pytest.MonkeyPatch,
+        stopped_first: bool,  # noqa: FBT001 - pytest gives it
+    ) -> None:
+        monkeypatch.setattr("kafkalab.tuning.session._SLICE_S", 0.002)
+        at, more = 0, True
+        while more:
+            at += 1
+            session = TestSessionAtRest.session()
+            if stopped_first:
+                session.start()
+                session.stop(wait=False)
+            more = interrupted(at, session._run_here, session.start, iter([False, True]).__next__)
+            assert ends(session.stop)
+            assert (session.running, Asleep.alive) == (False, 0), at
+        assert at > 20
+        session.start()
+        assert session.running
+        assert ends(session.stop)
+
+    def test_a_comparison_can_be_asked_for_while_it_stops(self, session: kl.TuningSession) -> None:
+        session.start()
+        session.stop(wait=False)
+        session.start_comparison({}, {"workers": 8})
+        wait_until(lambda: session.state == "comparing")
+        assert session.progress == "A|B: turn 1 of 12"
+        session.stop()
+        assert (session.state, session.comparison, Asleep.alive) == ("idle", None, 0)
+
+    def test_a_comparison_asked_for_before_it_stops_is_not_made(self, session: kl.TuningSession) -> None:
+        session.start()
+        wait_until(lambda: Asleep.started == 1)
+        session.start_comparison({}, {"workers": 8})
+        session.stop()
+        session.start()
+        wait_until(lambda: Asleep.alive == 1)
+        assert session.state == "connecting"
+        session.stop()
+
+
+MAKE_JOB = """
+from kafkalab.connection import ConnectionConfig
+from kafkalab.tuning.load import nothing
+from kafkalab.tuning.pipe import Job
+config = ConnectionConfig({"bootstrap.servers": "localhost:1"})
+job = Job(config, {}, "orders", {0: 0}, nothing, 1, "key", None, replay=True, seconds=60)
+"""
+FORKS = """
+import os, signal
+from kafkalab.tuning.children import Children
+children = Children([job])
+(process,) = children._processes
+forked = os.fork()
+if not forked:
+    os.closerange(1, 3)
+    signal.pause()
+try:
+    os.close(process.stdin.fileno())  # as the end of this process would
+    print(process.wait(30), flush=True)
+finally:
+    os.kill(forked, signal.SIGKILL)
+    process.kill()
+    os._exit(0)
+"""
+
+
+@pytest.mark.timeout(60)
+class TestChildren:
+    def test_those_that_nobody_can_reach_end(self) -> None:
+        made: dict[str, Any] = {}
+        exec(MAKE_JOB, made)  # noqa: S102 - what stands above
+        children = Children([made["job"]])
+        (process,) = children._processes
+        del children
+        gc.collect()
+        assert process.poll() is not None
+
+    def test_a_forked_child_does_not_keep_them(self) -> None:
+        command = [sys.executable, "-c", MAKE_JOB + FORKS]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < end
+        threading.Event().wait(0.005)
 
 
 def test_topics_in_memory_cannot_be_measured() -> None:
@@ -490,28 +716,167 @@ class TestSweepResult:
         assert picture._repr_png_().startswith(b"\x89PNG")
         assert swept(lambda _: 5.0, {"ordering": ["key"]}).plot()._repr_png_()
 
+    def test_no_limit_is_a_value_too(self) -> None:
+        space: dict[str, list[Any]] = {"buffer_depth": [None, 100, 50], "workers": [1, 2]}
+        found = swept(lambda cell: dict(cell)["buffer_depth"] or 1000, space)
+        assert found.by_value("buffer_depth").to_dict() == {50: 50, 100: 100, None: 1000}
+        assert "buffer_depth: 50 at best with 50, 1 k with None." in found.explain()
+        assert found.frame["buffer_depth"].tolist() == [None, None, 100, 100, 50, 50]
+        ticks = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in found.plot().axes]
+        assert ticks[:3] == [["50", "100", "None"], ["1", "2"], ["1", "2"]]
+
+    @pytest.mark.parametrize("runs", [2, 3, 5])
+    def test_an_interval_holds_the_rate_where_runs_differ_more_than_stretches(self, runs: int) -> None:
+        draw, true, held = np.random.default_rng(7), 100_000.0, 0
+        for _ in range(1000):
+            means = draw.normal(true, 0.03 * true, runs)
+            trials = [Trial((), turn, 5, tuple(draw.normal(mean, 0.01 * mean, 5))) for turn, mean in enumerate(means)]
+            found = search.rate(trials)
+            assert found.confidence == 0.95
+            held += found.low <= true <= found.high
+        assert held >= 0.9 * 1000
+
+    def test_one_run_has_no_interval(self) -> None:
+        trials = [Trial((("workers", number),), 0, 5, (100.0 * number,) * 5) for number in (1, 2)]
+        found = SweepResult(measured().setup, {"workers": [1, 2]}, "grid", tuple(trials))
+        assert found.frame[["low", "high"]].isna().all(axis=None)
+        assert "with 200 records/s. It ran once" in found.explain()
+        assert found.plot()._repr_png_().startswith(b"\x89PNG")
+
+    def test_a_run_in_which_nothing_came_counts(self) -> None:
+        still = _trial(0, (), 5.0, measured(samples=0))
+        assert still.rates == (0.0,)
+        found = search.rate([still, replace(still, rates=(100.0,)), replace(still, rates=(100.0,))])
+        assert (found.median, found.low) == (100.0, 0.0)
+
+    def test_runs_that_differ_are_within_noise(self) -> None:
+        cheap, dear = (("workers", 1),), (("workers", 2),)
+        rates = {cheap: (100.0, 92.0, 103.0), dear: (101.0, 98.0, 102.0)}
+        trials = [Trial(cell, turn, 5, (rate,) * 5) for cell in rates for turn, rate in enumerate(rates[cell])]
+        found = SweepResult(measured().setup, {"workers": [1, 2]}, "grid", tuple(trials))
+        assert found.finalists == [dear, cheap]
+        assert found.best == {"workers": 1}
+
     def test_html_is_safe(self) -> None:
         assert "<table" in swept(saturating)._repr_html_()
+
+
+ORIGIN = {"topic": "orders"}
 
 
 class TestResume:
     def test_a_file_keeps_what_was_measured(self, tmp_path: Path) -> None:
         path = tmp_path / "sweep.jsonl"
         first = Trial((("workers", 1), ("ordering", "key")), 0, 5.0, (1.0, 2.0), 3.0, 0.5, 6, "fetch")
-        Journal(path).add(first)
-        Journal(path).add(replace(first, turn=1))
-        again = Journal(path)
+        Journal(path, ORIGIN).add(first)
+        Journal(path, ORIGIN).add(replace(first, turn=1))
+        again = Journal(path, ORIGIN)
         assert again.take(0, first.cell, 5.0) == first
         assert again.take(0, first.cell, 5.0) is None
         assert again.take(1, first.cell, 4.0) is None
         assert again.take(1, first.cell, 5.0) is not None
 
-    def test_a_file_of_something_else(self, tmp_path: Path) -> None:
-        (tmp_path / "other").write_text('{"a": 1}\n')
+    def test_a_file_can_hold_those_of_several_sweeps(self, tmp_path: Path) -> None:
+        path, trial = tmp_path / "sweep.jsonl", Trial((("workers", 1),), 0, 5.0, (1.0,))
+        Journal(path, ORIGIN).add(trial)
+        other = Journal(path, {"topic": "payments"})
+        assert other.take(0, trial.cell, 5.0) is None
+        other.add(replace(trial, rates=(2.0,)))
+        assert Journal(path, ORIGIN).take(0, trial.cell, 5.0) == trial
+
+    @pytest.mark.parametrize("text", ['{"a": 1}\n', "{", "[1]\n", "\xff\n", "null\n", '{"origin": "x"}\n'])
+    def test_a_file_of_something_else_is_left_alone(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "other"
+        path.write_text(text, "latin-1")
         with pytest.raises(kl.ArgumentError, match="no trials of a sweep"):
-            Journal(tmp_path / "other")
+            Journal(path, ORIGIN)
+        assert path.read_text("latin-1") == text
+
+    def test_a_line_that_was_cut_off_is_measured_again(self, tmp_path: Path) -> None:
+        path, trial = tmp_path / "sweep.jsonl", Trial((("workers", 1),), 0, 5.0, (1.0,))
+        Journal(path, ORIGIN).add(trial)
+        line = path.read_bytes()
+        for cut in (12, len(line) - 1):
+            path.write_bytes(line + line[:cut])
+            journal = Journal(path, ORIGIN)
+            journal.add(replace(trial, turn=1))
+            again = Journal(path, ORIGIN)
+            assert [again.take(turn, trial.cell, 5.0) is not None for turn in (0, 1)] == [True, True]
 
     def test_a_result_goes_on(self) -> None:
         found = swept(saturating)
-        journal = Journal(found)
+        journal = Journal(found, {})
         assert [journal.take(each.turn, each.cell, each.seconds) for each in found.trials] == list(found.trials)
+
+    def test_a_result_of_another_sweep_is_refused(self) -> None:
+        found = replace(swept(saturating), origin=ORIGIN)
+        with pytest.raises(kl.ArgumentError, match="its topic was 'orders', and is 'payments' here"):
+            Journal(found, {"topic": "payments"})
+
+
+def handler(record: Any) -> None:
+    del record
+
+
+class Handler:
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, record: Any) -> float:
+        return float(record) * self.factor
+
+    def method(self, record: Any) -> float:
+        return float(record) + self.factor
+
+    def other(self, record: Any) -> float:
+        return float(record) - self.factor
+
+
+def times(factor: float) -> Callable[[Any], float]:
+    return lambda record: float(record) * factor
+
+
+class TestOrigin:
+    @staticmethod
+    def of(process: Any = handler, starts: dict[int, int] | None = None, warm_up: float = 2, **setup: Any) -> str:
+        named = {"process": measure.handler_of(process)[1], **setup}
+        bench = Bench(kl.MemoryCluster({}), measured(named).setup, starts or {0: 0}, process)
+        return fingerprint(origin(bench, ("workers",), warm_up))
+
+    def test_the_same_again(self) -> None:
+        assert self.of() == self.of() == self.of(workers=7)
+        assert self.of(times(2)) == self.of(times(2))
+        assert self.of(Handler(2)) == self.of(Handler(2))
+        assert self.of(Handler(2).method) == self.of(Handler(2).method)
+        assert self.of(functools.partial(handler, record=3)) == self.of(functools.partial(handler, record=3))
+        assert self.of(kl.simulate(sleep_ms=1)) == self.of(kl.simulate(sleep_ms=1))
+
+    def test_anything_else(self) -> None:
+        others = [
+            self.of(),
+            self.of(topic="payments"),
+            self.of(settings=kl.ConsumerSettings(fetch_min_bytes=5)),
+            self.of(ordering="key"),
+            self.of(warm_up=1),
+            self.of(starts={0: 5}),
+            self.of(replay=False),
+            self.of(lambda record: None),  # noqa: ARG005 - as handlers are called
+            self.of(lambda record: 1),  # noqa: ARG005 - as handlers are called
+            self.of(times(2)),
+            self.of(times(3)),
+            self.of(Handler(2)),
+            self.of(Handler(3)),
+            self.of(kl.simulate(sleep_ms=1)),
+            self.of(kl.simulate(sleep_ms=2)),
+            self.of(Handler(2).method),
+            self.of(Handler(3).method),
+            self.of(Handler(3).other),
+            self.of(functools.partial(handler, record=3)),
+            self.of(functools.partial(handler, record=4)),
+            self.of(functools.partial(Handler(2).other, record=4)),
+        ]
+        assert len(set(others)) == len(others)
+
+    def test_numbers_of_numpy_are_numbers(self) -> None:
+        (cell,) = search.cells({"workers": np.array([4]), "fetch_min_bytes": pd.Series([5])}, ["fetch_min_bytes"])
+        assert [type(value) for _, value in cell] == [int, int]

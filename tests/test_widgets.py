@@ -256,6 +256,15 @@ def test_a_stopped_table_still_pauses_filters_and_gives_its_rows(
     assert (names["orders_rows_2"]["amount"].tolist(), names["orders_rows"]) == ([7], "taken")
 
 
+def test_a_topics_name_is_text() -> None:
+    cluster = kl.MemoryCluster({"\x1b[31m<b>": 1})
+    table = TailTable(kl.Lab(cluster, cluster).tail("\x1b[31m<b>"))
+    text = Drawn(table).text
+    table.close()
+    assert "\\x1b[31m&lt;b&gt;" in text
+    assert "\x1b" not in text
+
+
 def test_closing_a_table_stops_its_tail(table: TailTable) -> None:
     table.close()
     assert not table._tail.running
@@ -273,6 +282,36 @@ def test_what_ends_a_tail_is_shown(cluster: kl.MemoryCluster) -> None:
     text = drawn.until(lambda text: "failed" in text)
     assert "orders[0]: &lt;b&gt;the network is gone&lt;/b&gt;" in text
     table.close()
+
+
+def test_what_cannot_be_drawn_does_not_end_the_table(
+    table: TailTable, cluster: kl.MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OverflowError("<year> 10000")
+
+    drawn = Drawn(table)
+    with monkeypatch.context() as broken:
+        broken.setattr(table._tail, "snapshot", fails)
+        cluster.append("orders", b'{"amount": 777}')
+        text = drawn.until(lambda text: 'role="alert"' in text and "shown 121 of 121" in text)
+        assert "OverflowError: &lt;year&gt; 10000" in text
+        broken.setattr(table._tail, "filter", fails)
+        filter_by(table, "amount > 1e999")
+        drawn.until(lambda text: "could not be shown" in text)
+    filter_by(table, "amount > 700")
+    drawn.until(lambda text: "shown 1 of 121" in text and 'role="alert"' not in text)
+    cluster.append("orders", b'{"amount": 778}')
+    drawn.until(lambda text: ">778<" in text)
+
+
+@pytest.mark.parametrize("typed", ["amount > 99999999999999999999", "amount > -99999999999999999999 or amount > 1e999"])
+def test_any_number_can_be_typed(table: TailTable, typed: str) -> None:
+    drawn = Drawn(table)
+    filter_by(table, typed)
+    drawn.until(lambda text: 'role="alert"' in text or "shown 0 of 120" in text)
+    filter_by(table, "amount >= 110")
+    drawn.until(lambda text: "shown 10 of 120" in text)
 
 
 def test_it_is_drawn_at_most_four_times_a_second(table: TailTable, cluster: kl.MemoryCluster) -> None:

@@ -1,11 +1,9 @@
 """One process of a cluster: a broker, a controller, or both."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from kafkalab.brokers import watchdog
 from kafkalab.errors import BrokerStartError
+from kafkalab.forks import close_in_forked_children
 
 _TAIL_LINES = 40
 _ATTEMPT_SECONDS = 0.5
@@ -108,7 +107,7 @@ class Node:
                 cwd=self.folder,
                 start_new_session=True,  # a terminal's Ctrl-C is for the owner alone
             )
-        _close_in_forked_children(self._process)
+        close_in_forked_children(self._process)
 
     def wait_until_ready(self, expected: Collection[int], others: Collection["Node"] = ()) -> None:
         """Wait until this broker's metadata show live brokers.
@@ -184,14 +183,3 @@ def _live_brokers(bootstrap_servers: str) -> set[int]:
         return set(admin.list_topics(timeout=_ATTEMPT_SECONDS).brokers)
     except KafkaException:
         return set()
-
-
-def _close_in_forked_children(process: subprocess.Popen[bytes]) -> None:
-    # A forked child, as multiprocessing may make one, would otherwise keep the watchdog's pipe open.
-    pipe = weakref.ref(process.stdin) if process.stdin else None
-
-    def close() -> None:
-        if pipe is not None and (held := pipe()) is not None:
-            held.close()
-
-    os.register_at_fork(after_in_child=close)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kafkalab.export.formats import as_json
+from kafkalab.temporal import python_rows
 from kafkalab.text import safe
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a frame's rows, its index among them if it has a name."""
     if frame.index.name is not None:
         frame = frame.reset_index()
-    rows: list[dict[str, Any]] = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
-    return rows
+    return python_rows(pa.Table.from_pandas(frame, preserve_index=False))
 
 
 def show(rows: Iterable[Mapping[str, Any]], *, as_lines: bool) -> None:
@@ -94,4 +94,4 @@ def plain_line(row: Mapping[str, Any]) -> str:
 def _parts(row: Mapping[str, Any]) -> Iterator[str]:
     for name, form in (("topic", "{}"), ("partition", "[{}]"), ("offset", "@{}")):
         if name in row:
-            yield form.format(row[name])
+            yield form.format(safe(str(row[name])))

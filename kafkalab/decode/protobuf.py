@@ -14,7 +14,7 @@ from kafkalab.decode.joining import of_schema, storable
 from kafkalab.decode.protobuf_files import Files, indexed
 from kafkalab.decode.protobuf_plan import Plan
 from kafkalab.decode.registry import Registry
-from kafkalab.decode.unfit import Unfit
+from kafkalab.decode.unfit import Unfit, held
 from kafkalab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -111,11 +111,12 @@ class Protobuf:
 def _choose(registry: Registry, wanted: Collection[str] | None, schema_id: int, front: bytes) -> Decoder | str:
     found = registry.schema(schema_id)
     if found is None:
-        return f"schema id {schema_id} is not in the registry at {registry.url}"
+        return registry.lacks(schema_id)
     if found.kind != "PROTOBUF":
         return f"schema id {schema_id} is none of Protobuf, but of {found.kind}"
     try:
-        plan = Plan.of(indexed(found, front), wanted)
+        with held():
+            plan = Plan.of(indexed(found, front), wanted)
     except Unfit as error:
         return f"schema id {schema_id}: {error}"
     return _decoder(plan, front, schema_id)

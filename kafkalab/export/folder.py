@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.fs
@@ -14,6 +17,11 @@ from kafkalab.errors import ArgumentError, ExportError, KafkalabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+
+class MissingFileError(ExportError):
+    """A file is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +79,58 @@ class Folder:
 
     def make(self) -> None:
         """Make it, and those above it."""
-        with self._translated(""):
+        with self.changing(""):
             self.filesystem.create_dir(self.path, recursive=True)
 
     def files(self) -> list[str]:
         """Return the names of the files in it, sorted; none where it is no folder."""
-        if self.filesystem.get_file_info(self.path).type == pa.fs.FileType.File:
-            return []
-        found = self.filesystem.get_file_info(pa.fs.FileSelector(self.path, allow_not_found=True))
-        return sorted(info.base_name for info in found if info.type == pa.fs.FileType.File)
+        with self._reading(""):
+            self._forget_listings()
+            if self.filesystem.get_file_info(self.path).type == pa.fs.FileType.File:
+                return []
+            found = self.filesystem.get_file_info(pa.fs.FileSelector(self.path, allow_not_found=True))
+            return sorted(info.base_name for info in found if info.type == pa.fs.FileType.File)
 
     def size(self, file: str) -> int | None:
         """Return a file's size, None where there is none."""
-        info = self.filesystem.get_file_info(self._path(file))
+        info = self._info(file)
         return info.size if info.type == pa.fs.FileType.File else None
 
-    def open(self, file: str) -> pa.NativeFile:
-        """Open a file to read it."""
-        return self.filesystem.open_input_file(self._path(file))
+    def changed_ns(self, file: str) -> int | None:
+        """Return when a file was last changed, by the clock of whoever keeps it; None where there is none."""
+        time: int | None = self._info(file).mtime_ns
+        return time
+
+    def read(self, file: str) -> pa.Buffer:
+        """Return a file's bytes.
+
+        Raises
+        ------
+        ExportError
+            It cannot be read, is not there, or is a link that leads out of the folder.
+        """
+        path = self._path(file)
+        with self._reading(file):
+            if self.is_local and os.path.dirname(os.path.realpath(path)) != os.path.realpath(self.path):  # noqa: PTH120
+                message = f"{self.to(file)} is a link that leads out of the folder: put the file itself there"
+                raise ExportError(message)
+            if self.size(file) is None:
+                message = f"{self.to(file)} is not there"
+                raise MissingFileError(message)
+            try:
+                with self.filesystem.open_input_file(path) as stream:
+                    return stream.read_buffer()
+            except FileNotFoundError as error:
+                message = f"{self.to(file)} is not there any more"
+                raise MissingFileError(message) from error
 
     @contextmanager
-    def writing(self, file: str) -> Iterator[BinaryIO]:
+    def writing(self, file: str) -> Iterator[Summed]:
         """Open a file to write it; it is on the disk when this ends, and gone when it fails."""
-        with self._translated(file):
+        with self.changing(file):
             try:
                 with self._create(file) as stream:
-                    yield stream
+                    yield Summed(stream)
                     if self.is_local:
                         stream.flush()
                         os.fsync(stream.fileno())
@@ -106,12 +140,16 @@ class Folder:
 
     def _create(self, file: str) -> BinaryIO:
         path = self._path(file)
-        stream: BinaryIO = open(path, "wb") if self.is_local else self.filesystem.open_output_stream(path)  # noqa: PTH123, SIM115 - closed by the caller
+        if self.is_local:
+            # What is there is another file, and may be a link to one: it is not written through.
+            self.delete(file)
+            return open(path, "xb")  # noqa: PTH123 - closed by the caller
+        stream: BinaryIO = self.filesystem.open_output_stream(path)
         return stream
 
     def rename(self, file: str, to: str) -> None:
         """Give a file another name, whatever had that name before."""
-        with self._translated(to):
+        with self.changing(to):
             self.filesystem.move(self._path(file), self._path(to))
             if self.is_local:
                 folder = os.open(self.path, os.O_RDONLY)
@@ -122,20 +160,64 @@ class Folder:
 
     def delete(self, file: str) -> None:
         """Delete a file, if it is there."""
-        if self.size(file) is not None:
-            with self._translated(file):
+        with self.changing(file):
+            if self.is_local:
+                Path(self._path(file)).unlink(missing_ok=True)
+            elif self.size(file) is not None:
                 self.filesystem.delete_file(self._path(file))
+
+    def _info(self, file: str) -> pa.fs.FileInfo:
+        with self._reading(file):
+            return self.filesystem.get_file_info(self._path(file))
 
     def _path(self, file: str) -> str:
         return f"{self.path.rstrip('/')}/{file}"
 
-    @contextmanager
-    def _translated(self, file: str) -> Iterator[None]:
-        try:
-            yield
-        except KafkalabError:
-            raise
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else error
-            message = f"cannot write {self.to(file)}: {why}; files that have their names are whole"
-            raise ExportError(message) from error
+    def _forget_listings(self) -> None:
+        """Let fsspec list anew: it keeps what it has listed once, and others write too."""
+        fsspec = getattr(getattr(self.filesystem, "handler", None), "fs", None)
+        if fsspec is not None:
+            fsspec.invalidate_cache()
+
+    def _reading(self, file: str) -> AbstractContextManager[None]:
+        return _translated(f"cannot read {self.to(file)}", "")
+
+    def changing(self, file: str) -> AbstractContextManager[None]:
+        """Translate what goes wrong while a file is written, renamed or deleted."""
+        return _translated(f"cannot write {self.to(file)}", "; files that have their names are whole")
+
+
+class Summed(io.RawIOBase):
+    """A file that is written from its start to its end: how much that is, and its checksum."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.bytes = 0
+        self.crc32 = 0
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return how much there is."""
+        return self.bytes
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        self._stream.write(data)
+        size = memoryview(data).nbytes
+        self.crc32 = zlib.crc32(data, self.crc32)
+        self.bytes += size
+        return size
+
+
+@contextmanager
+def _translated(what: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkalabError:
+        raise
+    except (OSError, pa.ArrowException, UnicodeError) as error:
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise ExportError(f"{what}: {why}{hint}") from error

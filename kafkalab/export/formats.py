@@ -21,15 +21,17 @@ from kafkalab.decode.base import JSON_TEXT
 from kafkalab.decode.joining import as_text
 from kafkalab.errors import ArgumentError, DecodeError, did_you_mean
 from kafkalab.fetch.base import TIMESTAMP_TYPES
-from kafkalab.frame import printable
+from kafkalab.temporal import is_outside, python_rows, python_values, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from io import RawIOBase
 
+_Sink: TypeAlias = "BinaryIO | RawIOBase"
 Format: TypeAlias = Literal["parquet", "csv", "jsonl", "feather"]
 
 _RECEIPT = b"kafkalab"
-_FORMULA = r"^[=+\-@\t\r]"
+_FORMULA = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # the last four are full-width signs
 _LARGEST_BLOCK = 2**31 - 1
 
 
@@ -61,7 +63,7 @@ class FileFormat:
     """
 
     prepare: Callable[[pa.Table], pa.Table]
-    write: Callable[[BinaryIO, pa.Schema], Writer]
+    write: Callable[[_Sink, pa.Schema], Writer]
     read: Callable[[pa.NativeFile, pa.Schema], Iterator[pa.Table]]
 
 
@@ -81,7 +83,7 @@ def file_format(name: str, *, escape_formulas: bool = False) -> FileFormat:
     if name != "csv":
         message = f"escape_formulas is for programs that open CSV, not for {name!r}: leave it out"
         raise ArgumentError(message)
-    return FileFormat(lambda table: _escaped(_flat(table)), _csv, _read_csv)
+    return FileFormat(lambda table: _escaped(_flat(table)), _Csv, _read_csv)
 
 
 @contextmanager
@@ -103,8 +105,7 @@ def whole(writer: Writer, receipt: Callable[[], str]) -> Iterator[Writer]:
 
 
 def _readable(table: pa.Table) -> pa.Table:
-    """Return the rows with bytes as text and times that can be written, for formats of text."""
-    table = printable(table)
+    """Return the rows with bytes as text, for formats of text."""
     for number, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):
             table = table.set_column(number, column.name, table[column.name].cast(pa.string()))
@@ -121,15 +122,14 @@ def _readable(table: pa.Table) -> pa.Table:
 def _text(table: pa.Table, name: str) -> pa.Array:
     decoded = text.decode(table[name].cast(pa.binary()).combine_chunks())
     for row, error in decoded.errors.items():
-        place = {
-            part: table[part][row].as_py() for part in ("topic", "partition", "offset") if part in table.schema.names
-        }
-        message = (
-            f"{name}: {error}, and this format has no bytes: export as 'parquet' or 'feather', or without {name!r}"
-        )
-        raise DecodeError(message, **place)
+        raise _unwritable(table, row, f"{name}: {error}, and this format has no bytes", name)
     ((_, _, texts),) = decoded
     return texts
+
+
+def _unwritable(table: pa.Table | pa.RecordBatch, row: int, why: str, name: str) -> DecodeError:
+    place = {part: table[part][row].as_py() for part in ("topic", "partition", "offset") if part in table.schema.names}
+    return DecodeError(f"{why}: export as 'parquet' or 'feather', or without {name!r}", **place)
 
 
 def _readable_headers(headers: pa.ChunkedArray) -> pa.Array:
@@ -146,17 +146,20 @@ def _flat(table: pa.Table) -> pa.Table:
     table = _readable(table)
     for number, column in enumerate(table.schema):
         if pa.types.is_nested(column.type):
-            cells = [None if value is None else as_json(value) for value in table[column.name].to_pylist()]
+            cells = [None if value is None else as_json(value) for value in python_values(table[column.name])]
             table = table.set_column(number, column.name, pa.array(cells, pa.string()))
+        elif is_outside(table[column.name]) is not None:
+            table = table.set_column(number, column.name, texts(table[column.name]))
     return table
 
 
 def _escaped(table: pa.Table) -> pa.Table:
     """Return the rows with a quote before texts that spreadsheets would take for formulas, names of columns too."""
     for number, column in enumerate(table.schema):
-        if pa.types.is_string(column.type):
-            cells = table[column.name]
-            quoted = pc.binary_join_element_wise("'", cells, "")
+        if _is_text(column.type):
+            cells = table[column.name].cast(pa.large_string())
+            quote, nothing = (pa.scalar(text, cells.type) for text in ("'", ""))
+            quoted = pc.binary_join_element_wise(quote, cells, nothing)
             chosen = pc.if_else(pc.match_substring_regex(cells, _FORMULA), quoted, cells)
             table = table.set_column(number, column.name, chosen)
     names = pa.array(table.column_names, pa.string())
@@ -164,6 +167,10 @@ def _escaped(table: pa.Table) -> pa.Table:
     return table.rename_columns(
         [f"'{name}" if bad else name for name, bad in zip(table.column_names, starts, strict=True)]
     )
+
+
+def _is_text(kind: pa.DataType) -> Any:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def as_json(value: object, *, ensure_ascii: bool = False) -> str:
@@ -194,13 +201,13 @@ def _as_text(value: object) -> str:
 class _JsonLines:
     """One JSON object a line."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: _Sink, schema: pa.Schema) -> None:
         self._file = file
         self._texts = _json_texts(schema)
 
     def write_table(self, table: pa.Table) -> None:
         for rows in table.to_batches(max_chunksize=10_000):
-            self._file.write("".join(f"{as_json(self._as_values(row))}\n" for row in rows.to_pylist()).encode())
+            self._file.write("".join(f"{as_json(self._as_values(row))}\n" for row in python_rows(rows)).encode())
 
     def _as_values(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a row with the values that JSON texts stand for."""
@@ -210,20 +217,34 @@ class _JsonLines:
         """Write nothing: a line ends itself."""
 
 
-def _parquet(file: BinaryIO, schema: pa.Schema) -> Writer:
+def _parquet(file: _Sink, schema: pa.Schema) -> Writer:
     writer: Writer = pyarrow.parquet.ParquetWriter(file, schema, compression="zstd")
     return writer
 
 
-def _feather(file: BinaryIO, schema: pa.Schema) -> Writer:
+def _feather(file: _Sink, schema: pa.Schema) -> Writer:
     options = pa.ipc.IpcWriteOptions(compression="zstd", unify_dictionaries=True)
     writer: Writer = pa.ipc.new_file(file, schema, options=options)
     return writer
 
 
-def _csv(file: BinaryIO, schema: pa.Schema) -> Writer:
-    writer: Writer = pyarrow.csv.CSVWriter(file, schema)
-    return writer
+class _Csv:
+    """A line of names, and one a row."""
+
+    def __init__(self, file: _Sink, schema: pa.Schema) -> None:
+        self._file = file
+        self._schema = schema
+        self._writer = pyarrow.csv.CSVWriter(file, schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        if table.schema.equals(self._schema):
+            self._writer.write_table(table)
+        else:
+            # Some of its times are text, since they can be nothing else.
+            pyarrow.csv.write_csv(table, self._file, pyarrow.csv.WriteOptions(include_header=False))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 # Reading
@@ -232,13 +253,21 @@ def _csv(file: BinaryIO, schema: pa.Schema) -> Writer:
 def _read_parquet(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
     parquet = pyarrow.parquet.ParquetFile(file)
     for number in range(parquet.num_row_groups):
-        yield parquet.read_row_group(number).cast(schema)
+        table = parquet.read_row_group(number)
+        # A cast looks at what it is given.
+        table.validate(full=True)
+        yield table.cast(schema)
 
 
-def _read_feather(file: pa.NativeFile, _: pa.Schema) -> Iterator[pa.Table]:
+def _read_feather(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
     reader = pa.ipc.open_file(file)
+    if reader.schema != schema:
+        message = "its columns are not those that the manifest lists"
+        raise pa.ArrowInvalid(message)
     for number in range(reader.num_record_batches):
-        yield pa.Table.from_batches([reader.get_batch(number)])
+        batch = reader.get_batch(number)
+        batch.validate(full=True)
+        yield pa.Table.from_batches([batch])
 
 
 def _read_csv(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -251,9 +280,11 @@ def _read_csv(file: pa.NativeFile, schema: pa.Schema) -> Iterator[pa.Table]:
             skip_rows_after_names=1,
             block_size=min(max(file.size(), 1 << 20), _LARGEST_BLOCK),
         ),
-        pyarrow.csv.ParseOptions(newlines_in_values=True),
+        # An empty line is a row of one null.
+        pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(written.names, pa.string()),
+            null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         ),
@@ -283,7 +314,7 @@ def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
     for read in (partial(_restored, kind=kind), pa.array):
         try:
             return read(values)
-        except (pa.ArrowException, TypeError):
+        except (pa.ArrowException, TypeError, ValueError):
             continue
     return as_text(values)
 
@@ -305,8 +336,11 @@ def _times(values: Iterable[str | None], kind: pa.DataType) -> pa.Array:
 
 
 def _cast(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_time(kind):
-        return _times(cells.to_pylist(), kind)
+    if pa.types.is_temporal(kind):
+        try:
+            return _times(cells.to_pylist(), kind) if pa.types.is_time(kind) else cells.cast(kind).combine_chunks()
+        except ValueError:
+            return cells.combine_chunks()  # there are such as no column of times can be made of
     return pa.nulls(len(cells)) if pa.types.is_null(kind) else cells.cast(kind).combine_chunks()
 
 
@@ -336,6 +370,6 @@ def _as_it_is(table: pa.Table) -> pa.Table:
 _FORMATS = {
     "parquet": FileFormat(_as_it_is, _parquet, _read_parquet),
     "feather": FileFormat(_as_it_is, _feather, _read_feather),
-    "csv": FileFormat(_flat, _csv, _read_csv),
+    "csv": FileFormat(_flat, _Csv, _read_csv),
     "jsonl": FileFormat(_readable, _JsonLines, _read_jsonl),
 }

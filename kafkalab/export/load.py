@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from kafkalab.decode.joining import unify
-from kafkalab.errors import ArgumentError, ExportError, KafkalabWarning
-from kafkalab.export.folder import Folder
-from kafkalab.export.formats import file_format
-from kafkalab.export.manifest import SUFFIX, Manifest, WrittenFile, manifest_name
+from kafkalab.errors import ArgumentError, KafkalabWarning
+from kafkalab.export.folder import Folder, MissingFileError
+from kafkalab.export.manifest import Manifest, WrittenFile
+from kafkalab.export.names import SUFFIX, manifest_of
+from kafkalab.export.stored import stored
 from kafkalab.frame import to_frame
 from kafkalab.model import Receipt
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kafkalab.frame import DtypeBackend
+
+_SHOWN = 10
 
 
 def load(
@@ -52,12 +55,12 @@ def load(
     ArgumentError
         There is no export.
     ExportError
-        A file of it is not there.
+        A file of it is not there, or is damaged.
 
     Warns
     -----
     KafkalabWarning
-        The export was cut off: the frame has what it had written.
+        The export was cut off, or is under way: the frame has what it had written, or what it is to replace.
 
     Examples
     --------
@@ -71,60 +74,74 @@ def load(
     ([5, 7], True)
     """
     folder = Folder.at(path, filesystem)
-    names = folder.files()
-    if names:
-        files = _listed(folder, [name for name in names if name.endswith(SUFFIX)])
-    else:
-        folder, files = _single(folder)
-    read = [
-        _read(folder, file)
-        for file in sorted(files, key=lambda file: (file.part.topic, file.part.partition, file.part.start))
-    ]
-    return to_frame(
-        unify([table for table, _ in read]).unify_dictionaries(),
-        Receipt.merge(receipt for _, receipt in read),
-        dtype_backend,
-    )
+    found = _found(folder)
+    while True:
+        try:
+            return _frame(found, dtype_backend)
+        except MissingFileError:
+            before, found = found, _found(folder)
+            if found == before:  # else an export has replaced it meanwhile
+                raise
+
+
+def _found(path: Folder) -> tuple[Folder, list[WrittenFile]]:
+    names = path.files()
+    return (path, _listed(path, names)) if names else _single(path)
+
+
+def _frame(found: tuple[Folder, list[WrittenFile]], dtype_backend: DtypeBackend | None) -> pd.DataFrame:
+    folder, files = found
+    ordered = sorted(files, key=lambda file: (file.part.topic, file.part.partition, file.part.start))
+    tables = [_table(folder, file) for file in ordered]
+    receipt = Receipt.merge(Receipt.from_json(file.receipt) for file in ordered)
+    return to_frame(unify(tables).unify_dictionaries(), receipt, dtype_backend)
 
 
 def _listed(folder: Folder, names: list[str]) -> list[WrittenFile]:
-    manifests = [manifest for name in names if (manifest := Manifest.load(folder, name)) is not None]
+    manifests = [
+        manifest
+        for name in names
+        if name.endswith(SUFFIX) and (manifest := Manifest.load(folder, name, names)) is not None
+    ]
     if len({manifest.topic for manifest in manifests}) < len(manifests):
         message = (
             f"{folder.name} has a topic in several formats: export each to its own folder, or load one of the files"
         )
         raise ArgumentError(message)
     for manifest in manifests:
-        if manifest.pending:
-            left = ", ".join(str(part.offset_range) for part in manifest.pending)
-            message = f"the export in {folder.name} was cut off before {left}: export with resume=True goes on with it"
-            warnings.warn(message, KafkalabWarning, stacklevel=3)
-    if not any(manifest.written for manifest in manifests):
+        _warn_if_cut_off(folder, manifest)
+    if not any(manifest.counting for manifest in manifests):
         message = f"{folder.name} has no export: there is no file whose name ends in {SUFFIX}"
         raise ArgumentError(message)
-    return [file for manifest in manifests for file in manifest.written]
+    return [file for manifest in manifests for file in manifest.counting]
+
+
+def _warn_if_cut_off(folder: Folder, manifest: Manifest) -> None:
+    if not manifest.pending:
+        return
+    shown = [str(part.offset_range) for part in manifest.pending[:_SHOWN]]
+    more = f" and {len(manifest.pending) - _SHOWN} more" if len(manifest.pending) > _SHOWN else ""
+    what = "the frame has what it is to replace" if manifest.is_replacing else "the frame has what it has written"
+    message = (
+        f"the export in {folder.name} is not finished, before {', '.join(shown)}{more}: {what}; "
+        "should it have been cut off, resume=True goes on with it"
+    )
+    warnings.warn(message, KafkalabWarning, stacklevel=5)
 
 
 def _single(path: Folder) -> tuple[Folder, list[WrittenFile]]:
     """Return a file's folder, and what its manifest has of it."""
     where = PurePosixPath(path.path)
     folder = Folder(path.filesystem, str(where.parent), str(PurePosixPath(path.name).parent))
-    topic, file_format = where.name.split("+")[0], where.suffix[1:]
-    manifest = Manifest.load(folder, manifest_name(topic, file_format))
-    files = [file for file in manifest.written if file.name == where.name] if manifest else []
+    name = manifest_of(where.name)
+    manifest = Manifest.load(folder, name, folder.files()) if name else None
+    files = [file for file in manifest.counting if file.name == where.name] if manifest else []
     if not files:
         message = f"{path.name} is no folder with an export, and no file that the manifest of one lists"
         raise ArgumentError(message)
     return folder, files
 
 
-def _read(folder: Folder, file: WrittenFile) -> tuple[pa.Table, Receipt]:
-    # Listed, but not named yet: the export was cut off in between.
-    name = file.aside if folder.size(file.aside) is not None else file.name
-    if folder.size(name) is None:
-        message = f"{folder.to(file.name)} is not there, though the manifest lists it: export it again"
-        raise ExportError(message, topic=file.part.topic, partition=file.part.partition, offset=file.part.start)
-    with folder.open(name) as stream:
-        tables = list(file_format(file.file_format).read(stream, file.schema))
-    table = pa.concat_tables(tables) if tables else file.schema.empty_table()
-    return table.replace_schema_metadata(None), Receipt.from_json(file.receipt)
+def _table(folder: Folder, file: WrittenFile) -> pa.Table:
+    tables = list(stored(folder, file))
+    return pa.concat_tables(tables) if tables else file.schema.empty_table().replace_schema_metadata(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -12,15 +13,20 @@ import pyarrow as pa
 from kafkalab.decode.joining import unify
 from kafkalab.errors import ExportError
 from kafkalab.export.formats import whole
-from kafkalab.export.manifest import WrittenFile, aside
+from kafkalab.export.manifest import WrittenFile
+from kafkalab.export.names import aside
+from kafkalab.export.stored import stored
 from kafkalab.model import PartitionReceipt, Receipt, StopReason
 from kafkalab.rows import Names, RowShaper
+from kafkalab.scan import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from kafkalab.export.folder import Folder
     from kafkalab.export.formats import FileFormat
+    from kafkalab.export.journal import Journal
+    from kafkalab.export.lock import Keep
     from kafkalab.export.manifest import Manifest, Part
     from kafkalab.scan import Scan
 
@@ -50,10 +56,11 @@ class Export:
 
     scan: Scan
     folder: Folder
-    format_name: str
     file_format: FileFormat
     max_file_bytes: int
-    manifest: Manifest
+    journal: Journal
+    keep_lock: Keep
+    _deadline: float | None = None
     _schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
     _group: _Group | None = None
 
@@ -65,17 +72,27 @@ class Export:
         ExportError
             A file cannot be written, or a range not be read to its end.
         """
-        own = (file.schema for file in self.manifest.own)
-        self._schema = unify([schema.empty_table() for schema in (self._schema, *own)]).schema
-        self.folder.make()
+        seconds = self.scan.limits.seconds
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._schema = _joined([file.schema for file in self.manifest.written])
         while self.manifest.pending:
             self._write_range(self.manifest.pending[0])
-        if self.format_name in _WITH_TYPES:
-            self._give_all(self._schema)
-        if self.manifest.superseded:
-            for name in set(self.manifest.superseded) - {file.name for file in self.manifest.written}:
-                self.folder.delete(name)
-            self._save(replace(self.manifest, superseded=()))
+        if self.manifest.superseded or self.manifest.discarded:
+            self.journal.save(self.manifest.settled())
+            self.journal.settle()
+        if self._format_name in _WITH_TYPES:
+            self._widen()
+        if self.manifest.discarded or self.journal.entries:
+            self.journal.save(replace(self.manifest, discarded=()))
+
+    @property
+    def manifest(self) -> Manifest:
+        """What there is by now."""
+        return self.journal.manifest
+
+    @property
+    def _format_name(self) -> str:
+        return self.manifest.reading["format"]
 
     def frame(self) -> pd.DataFrame:
         """Return what was written as a frame, a row a file, in the order of partitions and offsets."""
@@ -89,16 +106,23 @@ class Export:
         windows = {part.partition: part.window} if part.window else {}
         plan = replace(self.scan.plan, ranges=(part.offset_range,), windows=windows)
         read = PartitionReceipt(part.topic, part.partition, part.start, part.end, part.start)
-        with closing(self._groups(replace(self.scan, plan=plan, read_ahead_bytes=_READ_AHEAD))) as groups:
+        limits = self.scan.limits if self._deadline is None else Limits(seconds=self._left())
+        scan = replace(self.scan, plan=plan, limits=limits, read_ahead_bytes=_READ_AHEAD)
+        with closing(self._groups(scan)) as groups:
             self._group = next(groups)
             while self._group is not None:
                 read = self._write_file(part, read, groups)
+
+    def _left(self) -> float:
+        """Return the seconds that are left of a timeout, which is of all ranges together."""
+        return 0.0 if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _groups(self, scan: Scan) -> Generator[_Group]:
         """Yield the rows of a scan of one range; the last, which may be none, once it is known to be read whole."""
         held: list[pa.RecordBatch] = []
         with closing(scan.steps()) as steps:
             for read, rows in steps:
+                self.keep_lock()
                 if rows.num_rows:
                     held.append(rows)
                 if sum(b.num_rows for b in held) >= _GROUP_ROWS or sum(b.nbytes for b in held) >= _GROUP_BYTES:
@@ -121,7 +145,8 @@ class Export:
         own = replace(part, start=begun.next_offset)
         schema, read, rows, size = self._schema, begun, 0, 0
         notes: tuple[str, ...] = ()
-        with self.folder.writing(aside(own, self.format_name)) as stream:
+        name = aside(own.topic, own.partition, own.start, self._format_name, self.manifest.version)
+        with self.folder.writing(name) as stream:
             prepared = self.file_format.prepare(schema.empty_table()).schema
             opened = self.file_format.write(stream, prepared)
             with whole(opened, lambda: self._receipt(begun, read, rows, notes)) as writer:
@@ -133,9 +158,11 @@ class Export:
                     self._group = group = None
                     self._group = next(groups, None)
         own = replace(own, end=min(read.next_offset, part.end))
-        size = self.folder.size(aside(own, self.format_name)) or 0
-        receipt = self._receipt(begun, read, rows, notes)
-        self._commit(WrittenFile(own, self.format_name, rows, size, receipt, schema))
+        receipt, version = self._receipt(begun, read, rows, notes), self.manifest.version
+        file = WrittenFile(own, self._format_name, rows, stream.bytes, stream.crc32, receipt, schema, version)
+        self.journal.add(file)
+        if not self._is_replacing:
+            self.folder.rename(file.aside, file.name)
         return read
 
     def _goes_in(self, schema: pa.Schema, size: int) -> bool:
@@ -159,32 +186,37 @@ class Export:
         level, engine = self.scan.fetch_options.isolation_level, self.scan.fetcher.name
         return Receipt((own,), level, engine, None, notes).to_json()
 
-    def _commit(self, file: WrittenFile) -> None:
-        self._save(self.manifest.with_file(file))
-        self.folder.rename(file.aside, file.name)
+    @property
+    def _is_replacing(self) -> bool:
+        """Whether files stay hidden until all are there."""
+        return bool(self.manifest.superseded)
 
-    def _save(self, manifest: Manifest) -> None:
-        manifest.save(self.folder)
-        self.manifest = manifest
-
-    def _give_all(self, schema: pa.Schema) -> None:
-        own = [file if file.schema == schema else self._widened(file, schema) for file in self.manifest.own]
-        if tuple(own) != self.manifest.own:
-            self._save(replace(self.manifest, written=(*self.manifest.written[: self.manifest.earlier], *own)))
+    def _widen(self) -> None:
+        """Give all files of the folder the same columns, so that other programs can read it as one table."""
+        schema = _joined([file.schema for file in self.manifest.written])
+        for number, file in enumerate(self.manifest.written):
+            if not file.schema.equals(schema, check_metadata=True):
+                self.keep_lock()
+                wide = self._widened(file, schema)
+                self.journal.replace(number, wide)
+                self.folder.rename(wide.aside, wide.name)
+                self.folder.delete(file.name)
 
     def _widened(self, file: WrittenFile, schema: pa.Schema) -> WrittenFile:
-        """Write a file anew, with columns that it had no rows for; one that is cut off on the way is as it was."""
-        temporary = f".{file.name}.partial"
+        """Write a file anew, with columns that it had no rows for; it counts until the other one does."""
+        wide = replace(file, schema=schema, version=file.version + 1)
         with (
-            self.folder.writing(temporary) as stream,
-            self.folder.open(file.name) as source,
+            self.folder.writing(wide.aside) as stream,
             whole(self.file_format.write(stream, schema), lambda: file.receipt) as writer,
         ):
-            for table in self.file_format.read(source, file.schema):
+            for table in stored(self.folder, file):
                 writer.write_table(unify([schema.empty_table(), table]).cast(schema).unify_dictionaries())
-        size = self.folder.size(temporary) or 0
-        self.folder.rename(temporary, file.name)
-        return replace(file, schema=schema, bytes=size)
+        return replace(wide, bytes=stream.bytes, crc32=stream.crc32)
+
+
+def _joined(schemas: list[pa.Schema]) -> pa.Schema:
+    different = {schema.serialize().to_pybytes(): schema for schema in schemas}
+    return unify([schema.empty_table() for schema in different.values()]).schema if different else pa.schema([])
 
 
 def _check_whole(receipt: Receipt) -> None:

@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import threading
+import time
+import warnings
 from collections import deque
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
 
 from kafkalab import _native
-from kafkalab.errors import BrokerUnreachableError, KafkalabError, UnknownTopicError
-from kafkalab.fetch.base import Fetched
-from kafkalab.fetch.conversation import MOVED, Conversation, Job, Lane
-from kafkalab.fetch.loss import deleted
-from kafkalab.fetch.probing import IN_FLIGHT, Walk, walks_over
+from kafkalab.errors import BrokerUnreachableError, KafkalabError, KafkalabWarning
+from kafkalab.fetch.answers import Job, leaders_of
+from kafkalab.fetch.base import FetchControl, Fetched
+from kafkalab.fetch.conversation import Conversation, Lane
+from kafkalab.fetch.patience import Patience, Pauses, Track, rest
+from kafkalab.fetch.probing import Probe, Walk, walks_over
 from kafkalab.fetch.readahead import ReadAhead
 from kafkalab.model import FetchStats, StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from kafkalab.cluster import Cluster
     from kafkalab.connection import ConnectionConfig
-    from kafkalab.fetch.base import FetchControl, FetchOptions
+    from kafkalab.fetch.base import Fetcher, FetchOptions
     from kafkalab.model import OffsetRange
     from kafkalab.net.wire import BrokerConnection
 
-_BACK_OFF_S = 0.1
 _LOOK_S = 0.1
+_LEADERS_FOR_S = 5.0
+_OLD_FORMAT = (
+    "{topic}: librdkafka reads on from the first message of format v0 or v1, slower than the arrow engine. "
+    "engine='librdkafka' does so without this warning"
+)
+_Track = TypeVar("_Track", bound=Track)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drive(Generic[_Track]):
+    """What reads some tracks to where they cannot be read on: this engine over one connection, or the portable one."""
+
+    conversation: Callable[[Job, BrokerConnection, list[_Track]], Conversation | Probe]
+    portable: Callable[[Job, Fetcher, list[_Track]], Iterator[Fetched]]
 
 
 class ArrowFetcher:
@@ -46,20 +65,29 @@ class ArrowFetcher:
     response_bytes : int
         About the most that one answer may hold, compressed; a single larger batch still comes whole. Each connection
         keeps two answers in memory: the one being parsed, and the next.
+    portable : Fetcher, optional
+        Reads messages of format v0 and v1, which this engine does not.
     """
 
     name = "arrow"
 
     def __init__(
-        self, config: ConnectionConfig, cluster: Cluster, connections: int = 2, response_bytes: int = 4 << 20
+        self,
+        config: ConnectionConfig,
+        cluster: Cluster,
+        connections: int = 2,
+        response_bytes: int = 4 << 20,
+        portable: Fetcher | None = None,
     ) -> None:
         self._config = config
         self._cluster = cluster
         self._open = cluster.connections
         self._connections = connections
         self._response_bytes = response_bytes
+        self._portable = portable
         self._stats = FetchStats()
         self._counting = threading.Lock()
+        self._leaders: dict[str, tuple[float, dict[int, tuple[str, int]]]] = {}
 
     def __repr__(self) -> str:
         return f"<ArrowFetcher {self._config!r}>"
@@ -77,116 +105,117 @@ class ArrowFetcher:
         """Return why this engine cannot read here though librdkafka may; None where a broker lets it in.
 
         rustls refuses certificates that OpenSSL accepts: of X.509 v1, with the name in CN only, or a server that is its
-        own authority.
+        own authority. One broker that is away says nothing; if none lets it in, the reason is of this engine.
         """
+        failed: KafkalabError | None = None
         for address in self._cluster.brokers().values():
             try:
                 self._open.give_back(address, self._open.take(address, _native.StopFlag()))
-            except BrokerUnreachableError:
-                continue
+            except BrokerUnreachableError as error:
+                failed = error
             except KafkalabError as error:
                 return str(error)
-            return None
-        return None
+            else:
+                return None
+        return None if failed is None else str(failed)
 
     def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Generator[Fetched]:
         """Yield the visible records of the ranges, in steps as large as they come."""
-        lanes: dict[int, Lane] = {}
+        waiting: dict[int, deque[OffsetRange]] = {}
         for offset_range in ranges:
             if not offset_range.span:
                 yield Fetched.without_rows(offset_range, offset_range.start, options, StopReason.REACHED)
-            elif offset_range.partition in lanes:
-                lanes[offset_range.partition].waiting.append(offset_range)
             else:
-                lanes[offset_range.partition] = Lane(deque([offset_range]))
-        if lanes:
-            job = Job(ranges[0].topic, options, control, self._cluster, self._response_bytes)
-            yield from self._until_done(job, lanes)
-
-    def _until_done(self, job: Job, lanes: dict[int, Lane]) -> Generator[Fetched]:
-        """Read from whoever leads, again and again, as long as that gets somewhere."""
-        while True:
-            positions = {partition: lane.position for partition, lane in lanes.items()}
-            drives = [
-                self._drive(job, address, {partition: lanes[partition] for partition in partitions})
-                for address, partitions in self._led(job.topic, positions, self._connections)
-            ]
-            yield from _merged(drives, job)
-            lanes = {partition: lane for partition, lane in lanes.items() if lane.waiting}
-            if not lanes or job.control.stop.is_set():
-                return
-            partition, lane = next(iter(lanes.items()))
-            job.patience.check(job.topic, partition, lane.position)
-            job.control.stop.wait(_BACK_OFF_S)
-
-    def _led(
-        self, topic: str, positions: Mapping[int, int], connections: int
-    ) -> Iterator[tuple[tuple[str, int], list[int]]]:
-        """Yield addresses of leaders with the partitions to ask of them on one connection."""
-        try:
-            leaders = self._cluster.leaders(topic)
-        except UnknownTopicError as error:
-            raise deleted(topic, *next(iter(positions.items()))) from error
-        by_leader: dict[tuple[str, int], list[int]] = {}
-        for partition in positions:
-            if partition in leaders:
-                by_leader.setdefault(leaders[partition], []).append(partition)
-        for address, led in by_leader.items():
-            count = min(connections, len(led))
-            yield from ((address, led[number::count]) for number in range(count))
-
-    def _drive(self, job: Job, address: tuple[str, int], lanes: dict[int, Lane]) -> Generator[Fetched]:
-        """Read lanes over one connection until they are done, or its broker is no more the one to ask."""
-        with self._connected(job, address) as connection:
-            if connection is not None:
-                for response, steps in Conversation(job, connection, lanes).responses():
-                    yield from self._counted(response, steps)
+                waiting.setdefault(offset_range.partition, deque()).append(offset_range)
+        if waiting:
+            with self._job(ranges[0].topic, options, control) as job:
+                lanes = [Lane(parts, Patience(job.clock)) for parts in waiting.values()]
+                yield from self._until_done(job, lanes, _Drive(Conversation, _fetch_portably))
 
     def probe(
         self, topic: str, draws: Mapping[int, NDArray[np.int64]], options: FetchOptions, control: FetchControl
     ) -> Generator[Fetched]:
         """Yield the visible records among the drawn offsets: a batch a request, many requests under way."""
-        job = Job(topic, options, control, self._cluster, self._response_bytes)
-        walks = walks_over(topic, draws)
-        while walks:
-            positions = {walk.offset_range.partition: walk.position for walk in walks}
-            drives = [
-                self._probe(job, address, [walk for walk in walks if walk.offset_range.partition in partitions])
-                for address, partitions in self._led(topic, positions, self._connections)
-            ]
-            yield from _merged(drives, job)
-            walks = [walk for walk in walks if not walk.settled]
-            if control.stop.is_set():
-                return
-            if walks:
-                job.patience.check(topic, walks[0].offset_range.partition, walks[0].position)
-                control.stop.wait(_BACK_OFF_S)
-
-    def _probe(self, job: Job, address: tuple[str, int], walks: list[Walk]) -> Generator[Fetched]:
-        with self._connected(job, address) as connection:
-            if connection is None:
-                return
-            waiting = deque(walks)
-            under_way: deque[tuple[int, Walk]] = deque()
-            while (waiting or under_way) and not job.control.stop.is_set():
-                due = connection.login_is_due
-                if due and not under_way:
-                    connection.login()
-                    due = False
-                while waiting and len(under_way) < IN_FLIGHT and not due:
-                    walk = waiting.popleft()
-                    under_way.append((walk.ask(connection, job), walk))
-                correlation_id, walk = under_way.popleft()
-                response = connection.receive_fetch(correlation_id)
-                job.control.stop.wait(response.throttle_ms / 1000)
-                if response.partitions and response.partitions[0].error_code in MOVED:
-                    return
-                yield from self._counted(response, walk.take(response, job))
-                if not walk.settled:
-                    waiting.append(walk)
+        with self._job(topic, options, control) as job:
+            yield from self._until_done(job, walks_over(job, draws), _Drive(Probe, _probe_portably))
 
     @contextmanager
-    def _connected(self, job: Job, address: tuple[str, int]) -> Iterator[BrokerConnection | None]:
+    def _job(self, topic: str, options: FetchOptions, control: FetchControl) -> Iterator[Job]:
+        # An error of one connection stops the others, and must not look as if the reader had asked for that.
+        with control.stop.below() as stop:
+            own = replace(control, stop=stop)
+            yield Job(topic, options, own, self._cluster, self._response_bytes, self._portable is not None)
+
+    def _until_done(self, job: Job, tracks: Sequence[_Track], drive: _Drive[_Track]) -> Generator[Fetched]:
+        """Read from whoever leads, again and again, until all is done or the patience for one is over."""
+        pauses = Pauses()
+        for attempt in count():
+            before = [track.position for track in tracks]
+            leaders = self._known_leaders(job, tracks, anew=attempt > 0)
+            with closing(_merged(list(self._drives(job, tracks, leaders, drive)), job)) as steps:
+                for fetched in steps:
+                    begun = time.monotonic()
+                    yield fetched
+                    job.clock.rested(time.monotonic() - begun)
+            if [track.position for track in tracks] != before:
+                pauses.reset()
+            tracks = [track for track in tracks if not track.settled]
+            if not tracks or job.control.stop.is_set():
+                return
+            rest(pauses.next(), job.topic, tracks, job.control.stop)
+
+    def _known_leaders(self, job: Job, tracks: Sequence[_Track], *, anew: bool) -> dict[int, tuple[str, int]]:
+        """Return who leads, by an answer of some seconds ago: many small reads of a topic need not ask for each.
+
+        An answer that has become wrong costs an attempt.
+        """
+        asked, leaders = self._leaders.get(job.topic, (0.0, {}))
+        fresh = time.monotonic() - asked < _LEADERS_FOR_S and all(track.partition in leaders for track in tracks)
+        if anew or not fresh:
+            leaders = leaders_of(job, [track for track in tracks if not track.is_old])
+            self._leaders[job.topic] = time.monotonic(), leaders
+        return leaders
+
+    def _drives(
+        self,
+        job: Job,
+        tracks: Sequence[_Track],
+        leaders: Mapping[int, tuple[str, int]],
+        drive: _Drive[_Track],
+    ) -> Iterator[Generator[Fetched]]:
+        old = [track for track in tracks if track.is_old]
+        if old and self._portable is not None:
+            warnings.warn(_OLD_FORMAT.format(topic=job.topic), KafkalabWarning, stacklevel=2)
+            yield self._counted_steps(drive.portable(job, self._portable, old))
+        for address, led in self._led([track for track in tracks if not track.is_old], leaders):
+            yield self._drive(job, address, led, drive)
+
+    def _led(
+        self, tracks: Sequence[_Track], leaders: Mapping[int, tuple[str, int]]
+    ) -> Iterator[tuple[tuple[str, int], list[_Track]]]:
+        """Yield addresses of leaders with what to ask of them on one connection."""
+        by_leader: dict[tuple[str, int], dict[int, list[_Track]]] = {}
+        for track in tracks:
+            if track.partition in leaders:
+                by_leader.setdefault(leaders[track.partition], {}).setdefault(track.partition, []).append(track)
+        for address, led in by_leader.items():
+            most, groups = min(self._connections, len(led)), list(led.values())
+            yield from ((address, list(chain(*groups[number::most]))) for number in range(most))
+
+    def _drive(
+        self, job: Job, address: tuple[str, int], tracks: list[_Track], drive: _Drive[_Track]
+    ) -> Generator[Fetched]:
+        """Read over one connection until all is done, or its broker is no more the one to ask."""
+        with self._connected(job, address, tracks) as connection:
+            if connection is not None:
+                for response, steps in drive.conversation(job, connection, tracks).responses():
+                    self._count(1, 0, response.wire_bytes)
+                    yield from self._counted_steps(steps)
+
+    @contextmanager
+    def _connected(
+        self, job: Job, address: tuple[str, int], tracks: Sequence[Track]
+    ) -> Iterator[BrokerConnection | None]:
         """Lend a connection; None where that failed in a way that another attempt may mend.
 
         Whatever breaks the connection later ends the block without an error too: who uses it sees what is left to do.
@@ -194,7 +223,7 @@ class ArrowFetcher:
         try:
             connection = self._open.take(address, job.control.stop.flag)
         except (BrokerUnreachableError, _native.StoppedError) as error:
-            job.patience.failed(error)
+            _failed(tracks, error)
             yield None
             return
         try:
@@ -204,12 +233,11 @@ class ArrowFetcher:
         except KafkalabError:
             raise  # some of these are OSErrors too
         except OSError as error:
-            job.patience.failed(error)
+            _failed(tracks, error)
         finally:
             self._open.give_back(address, connection)
 
-    def _counted(self, response: _native.FetchResponse, steps: Iterator[Fetched]) -> Iterator[Fetched]:
-        self._count(1, 0, response.wire_bytes)
+    def _counted_steps(self, steps: Iterator[Fetched]) -> Generator[Fetched]:
         for step in steps:
             self._count(0, step.arrow_batch.num_rows, 0)
             yield step
@@ -220,7 +248,37 @@ class ArrowFetcher:
             self._stats = FetchStats(before.requests + requests, before.records + records, before.bytes + wire_bytes)
 
 
-def _merged(drives: list[Generator[Fetched]], job: Job) -> Iterator[Fetched]:
+def _fetch_portably(job: Job, portable: Fetcher, lanes: list[Lane]) -> Iterator[Fetched]:
+    """Read the rest of lanes by the other engine; it is told of parts of their ranges, the reader of the ranges."""
+    ranges = {left: whole for lane in lanes for left, whole in zip(lane.left, lane.waiting, strict=True)}
+    control = FetchControl(job.control.stop)
+    for step in portable.fetch(list(ranges), job.options, control):
+        whole = ranges[step.offset_range]
+        if whole in job.control.finished:
+            control.finished.add(step.offset_range)
+        job.control.ends[whole] = control.ends.get(step.offset_range, step.next_offset)
+        yield replace(step, offset_range=whole)
+    for lane in lanes:
+        lane.waiting.clear()
+
+
+def _probe_portably(job: Job, portable: Fetcher, walks: list[Walk]) -> Iterator[Fetched]:
+    """Look up the draws that are left by the other engine."""
+    left: dict[int, list[NDArray[np.int64]]] = {}
+    for walk in walks:
+        left.setdefault(walk.partition, []).append(walk.left)
+    draws = {partition: np.sort(np.concatenate(parts)) for partition, parts in left.items()}
+    yield from portable.probe(job.topic, draws, job.options, job.control)
+    for walk in walks:
+        walk.settle(walk.offset_range.end)
+
+
+def _failed(tracks: Sequence[Track], error: BaseException) -> None:
+    for track in tracks:
+        track.patience.failed(error)
+
+
+def _merged(drives: list[Generator[Fetched]], job: Job) -> Generator[Fetched]:
     """Yield the steps of several connections as they come, each read by a thread of its own."""
     if len(drives) == 1:
         yield from drives[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -13,7 +14,7 @@ from kafkalab import _native
 from kafkalab.model import IsolationLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -75,16 +76,35 @@ class FetchOptions:
 
 
 class Stop(threading.Event):
-    """An event whose ``flag`` ends the waits of native code too."""
+    """An event whose ``flag`` ends the waits of native code too.
+
+    Whoever shares a stop and sets it ends everything that has it. Work that has to end its own threads, and nothing
+    else, takes a stop of its own from `below`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.flag = _native.StopFlag()
+        self._below: list[Stop] = []
 
     def set(self) -> None:
         """Stop, for good."""
         self.flag.set()
         super().set()
+        for stop in tuple(self._below):
+            stop.set()
+
+    @contextmanager
+    def below(self) -> Iterator[Stop]:
+        """Lend a stop that is set with this one, and can be set alone."""
+        stop = Stop()
+        self._below.append(stop)
+        if self.is_set():  # it may have been before anybody saw the new one
+            stop.set()
+        try:
+            yield stop
+        finally:
+            self._below.remove(stop)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import methodcaller
@@ -15,9 +16,11 @@ import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Assignment
 
-from kafkalab.errors import ArgumentError, KafkalabWarning, ReadTimeoutError
+from kafkalab import _native
+from kafkalab.errors import ArgumentError, KafkalabError, KafkalabWarning, ReadTimeoutError
 from kafkalab.fetch.base import HEADERS, TIMESTAMP, Fetched, record_schema
-from kafkalab.fetch.loss import after_loss, deleted, made_anew
+from kafkalab.fetch.loss import after_retention, deleted, made_anew
+from kafkalab.fetch.patience import Clock, Patience, Pauses, is_passing, pause
 from kafkalab.model import FetchStats, OffsetRange, StopReason
 from kafkalab.translation import translate
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from kafkalab.cluster import Metadata
     from kafkalab.connection import ConnectionConfig
     from kafkalab.fetch.base import FetchControl, FetchOptions
+    from kafkalab.model import Watermarks
 
 # confluent_kafka.Message, whose every accessor is typed as optional though a consumed message has them all.
 Message: TypeAlias = Any
@@ -46,8 +50,19 @@ _READING = {
     "check.crcs": True,
     "fetch.max.bytes": _MOST_FETCH_BYTES,  # librdkafka decompresses a response whole, of all its partitions
     "fetch.queue.backoff.ms": 1,
-    "fetch.wait.max.ms": 10,
+    "fetch.wait.max.ms": 10,  # so long the end of a log is waited for
+    "receive.message.max.bytes": 1 << 30,  # a broker gives a whole batch, however little is asked for
 }
+# The consumer has to have a group, which it neither joins nor commits to: whether it may is of no account.
+_OF_GROUPS = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+    }
+)
+_COORDINATOR = "FindCoordinator"
 # On a name that is no UTF-8, message.headers() returns a list with a hole in it, and an error on the side. Only calls
 # from C look there and raise SystemError; once Python has specialised a call, it touches the hole and crashes.
 _HEADERS_OF = methodcaller("headers")
@@ -160,7 +175,8 @@ class LibrdkafkaFetcher:
             else:
                 lanes[offset_range.partition] = _Lane(deque([offset_range]))
         if lanes:
-            yield from self._read(_only_topic(ranges), lanes, options, control)
+            with suppress(_native.StoppedError):
+                yield from self._read(_only_topic(ranges), lanes, options, control)
 
     def _read(
         self, topic: str, lanes: dict[int, _Lane], options: FetchOptions, control: FetchControl
@@ -170,7 +186,8 @@ class LibrdkafkaFetcher:
         with _Stream(self, topic, settings, positions, options) as stream:
             for pulled in stream.pull(control):
                 lane = lanes[pulled.partition]
-                if pulled.at_end and not options.follow and self._goes_on(lane.waiting[0], pulled.position, options):
+                ends = pulled.at_end and not options.follow
+                if ends and self._goes_on(lane.waiting[0], pulled.position, options, control):
                     continue
                 if options.follow:
                     control.ends[lane.waiting[0]] = stream.end(pulled.partition)
@@ -183,20 +200,26 @@ class LibrdkafkaFetcher:
                 else:
                     stream.move(pulled.partition, lane.position)
 
-    def _goes_on(self, offset_range: OffsetRange, position: int, options: FetchOptions) -> bool:
+    def _goes_on(self, offset_range: OffsetRange, position: int, options: FetchOptions, control: FetchControl) -> bool:
         """Tell an end that a broker just behind has shown from one that an open transaction makes."""
         if position >= offset_range.end:
             return False
         topic, partition = offset_range.topic, offset_range.partition
-        marks = self._metadata.watermarks(topic, [partition])[partition]
+        marks = _watermarks(self._metadata, topic, partition, position, control)
         if marks.high_watermark < offset_range.end:
-            raise made_anew(topic, partition, position, marks.log_start_offset, marks.high_watermark)
+            raise made_anew(marks, topic, partition, position)
         return marks.end_offset(options.isolation_level) > position
 
     def probe(
         self, topic: str, draws: Mapping[int, NDArray[np.int64]], options: FetchOptions, control: FetchControl
     ) -> Generator[Fetched]:
         """Yield the visible records among the drawn offsets: seek to a draw, or read on where the next is near."""
+        with suppress(_native.StoppedError):
+            yield from self._look_up(topic, draws, options, control)
+
+    def _look_up(
+        self, topic: str, draws: Mapping[int, NDArray[np.int64]], options: FetchOptions, control: FetchControl
+    ) -> Generator[Fetched]:
         sparse = any(np.diff(offsets).max(initial=0) > _WORTH_A_SEEK for offsets in draws.values())
         ranges = {p: OffsetRange(topic, p, int(offsets[0]), int(offsets[-1]) + 1) for p, offsets in draws.items()}
         wanted = {partition: set(offsets.tolist()) for partition, offsets in draws.items()}
@@ -205,14 +228,14 @@ class LibrdkafkaFetcher:
         with _Stream(self, topic, settings, starts, options) as stream:
             for pulled in stream.pull(control):
                 partition, offsets = pulled.partition, draws[pulled.partition]
-                if pulled.at_end and self._goes_on(ranges[partition], pulled.position, options):
+                if pulled.at_end and self._goes_on(ranges[partition], pulled.position, options, control):
                     continue
                 hits = [message for message in pulled.messages if message.offset() in wanted[partition]]
                 following = np.searchsorted(offsets, pulled.position)
                 settled = pulled.at_end or following == len(offsets)
                 position = ranges[partition].end if settled else int(offsets[following])
                 stop = StopReason.REACHED if settled else None
-                step = Fetched(ranges[partition], _to_arrow(hits, options), position, stop)
+                step = Fetched(ranges[partition], _to_arrow(hits, options), position, stop, pulled.lost)
                 self._count(step)
                 yield step
                 if settled:
@@ -244,6 +267,7 @@ class _Stream:
         chosen = {"isolation.level": str(options.isolation_level), **settings, **engine._settings}  # noqa: SLF001 - the two are one
         self._consumer = Consumer(engine._config.consumer_options(**chosen))  # noqa: SLF001 - the two are one
         self._moved: set[int] = set()
+        self._was_unknown = False
         self._last_answer = self._last_look = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -274,7 +298,7 @@ class _Stream:
         """Yield what comes, until no partition is left or the reader says stop."""
         while self._positions and not control.stop.is_set():
             self._moved.clear()
-            slice_of = self._slice()
+            slice_of = self._slice(control)
             for pulled in slice_of:
                 # What was pulled with it before a partition was left, or moved, says nothing of where it is now.
                 if pulled.partition in self._positions and pulled.partition not in self._moved:
@@ -288,14 +312,14 @@ class _Stream:
                 self._last_look = now
                 self._look(now - self._last_answer)
 
-    def _slice(self) -> list[_Pulled]:
+    def _slice(self, control: FetchControl) -> list[_Pulled]:
         groups: dict[int, list[Message]] = {}
         events: list[tuple[KafkaError, int, int]] = []
         for message in self._next_messages():
             partition = message.partition()
             error = message.error()
             if error is not None:
-                if partition in self._positions:
+                if partition in self._positions and not _is_of_group(message):
                     events.append((error, partition, message.offset()))
             elif partition in groups:
                 groups[partition].append(message)
@@ -304,22 +328,25 @@ class _Stream:
         pulled = [_Pulled(p, messages, messages[-1].offset() + 1) for p, messages in groups.items()]
         # An end or an error of a partition comes after its messages, and is about the position behind them.
         behind = self._positions | {part.partition: part.position for part in pulled}
-        return pulled + [self._event(error, p, offset, behind[p]) for error, p, offset in events]
+        return pulled + [self._event(error, p, offset, behind[p], control) for error, p, offset in events]
 
     def _next_messages(self) -> list[Message]:
         # consume() waits until it has all it was asked for, so it is only asked for what is there.
         first = self._consumer.poll(_SLICE_S)
         return [] if first is None else [first, *self._consumer.consume(_MOST_MESSAGES - 1, 0)]
 
-    def _event(self, error: KafkaError, partition: int, offset: int, position: int) -> _Pulled:
+    def _event(self, error: KafkaError, partition: int, offset: int, position: int, control: FetchControl) -> _Pulled:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so it is documented
             return _Pulled(partition, [], offset, at_end=True)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - so it is documented
-            return self._out_of_range(partition, position)
+            return self._out_of_range(partition, position, control)
         raise translate(error, topic=self._topic, partition=partition, offset=position)
 
-    def _out_of_range(self, partition: int, position: int) -> _Pulled:
-        start = after_loss(self._metadata, self._topic, partition, position, self._options.on_data_loss)
+    def _out_of_range(self, partition: int, position: int, control: FetchControl) -> _Pulled:
+        marks = _watermarks(self._metadata, self._topic, partition, position, control)
+        if marks.log_start_offset <= position:
+            raise made_anew(marks, self._topic, partition, position)
+        start = after_retention(marks, self._topic, partition, position, self._options.on_data_loss)
         # A seek is refused here: the client has given the partition up.
         self._consumer.incremental_unassign([Assignment(self._topic, partition)])
         self._consumer.incremental_assign([Assignment(self._topic, partition, start)])
@@ -336,8 +363,39 @@ class _Stream:
         except KafkaException:
             return  # a broker that is away may come back
         # librdkafka waits for a topic that is gone as for one that is not there yet.
-        if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        unknown = error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+        if unknown and self._was_unknown:
             raise deleted(self._topic, partition, position)
+        self._was_unknown = unknown  # by a broker that has just come up, perhaps
+
+
+def _is_of_group(message: Message) -> bool:
+    error = message.error()
+    return message.topic() is None and (error.code() in _OF_GROUPS or _COORDINATOR in error.str())
+
+
+def _watermarks(metadata: Metadata, topic: str, partition: int, position: int, control: FetchControl) -> Watermarks:
+    """Ask the cluster where a log begins and ends, for a minute if need be.
+
+    Raises
+    ------
+    ReadTimeoutError
+        It has not answered.
+    StoppedError
+        The reader wants no more.
+    """
+    patience, pauses = Patience(Clock()), Pauses()
+    while True:
+        try:
+            return metadata.watermarks(topic, [partition], stop=control.stop)[partition]
+        except KafkalabError as error:
+            if not is_passing(error):
+                raise
+            patience.failed(error)
+        pause(pauses.next(), control.stop)
+        patience.check(topic, partition, position)
+        if control.stop.is_set():
+            raise _native.StoppedError
 
 
 def _overlap(lost: OffsetRange | None, offset_range: OffsetRange) -> OffsetRange | None:

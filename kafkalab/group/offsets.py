@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from kafkalab.cluster import Cluster
-from kafkalab.errors import GroupError, UnsupportedError
-from kafkalab.model import TopicPartition
+from kafkalab.errors import AuthorizationError, GroupError, UnsupportedError
+from kafkalab.group.verdict import named
+from kafkalab.model import IsolationLevel, TopicPartition, Watermarks
 from kafkalab.plan import Request, choose_partitions, make_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from kafkalab.cluster import Metadata
     from kafkalab.positions import Position
@@ -36,17 +38,26 @@ def cluster_of(metadata: Metadata) -> Cluster:
 
 
 def group_offsets(
-    cluster: Cluster, group_id: str, topics: Sequence[str] | str | None = None, *, committed_only: bool = True
+    cluster: Cluster,
+    group_id: str,
+    topics: Sequence[str] | str | None = None,
+    *,
+    committed_only: bool = True,
+    isolation_level: str | None = None,
 ) -> pd.DataFrame:
-    """Return what a group has committed, a row a partition, with the log's end."""
+    """Return what a group has committed, a row a partition, with the log's end as the group may read it."""
     names = [topics] if isinstance(topics, str) else topics
     places = None if names is None else [place for name in names for place in _places(cluster, name)]
-    commits = cluster.commits(group_id, places)
+    with _naming(group_id):
+        commits = cluster.commits(group_id, places)
     shown = sorted(commits if committed_only or places is None else places)
     ends: dict[TopicPartition, int] = {}
     for topic in dict.fromkeys(place.topic for place in shown):
         _, marks = cluster.overview(topic)  # a partition without a leader has none
-        ends |= {TopicPartition(topic, partition): mark.last_stable_offset for partition, mark in marks.items()}
+        ends |= {
+            place: _end(mark, commits.get(place), isolation_level)
+            for place, mark in ((TopicPartition(topic, partition), mark) for partition, mark in marks.items())
+        }
     frame = pd.DataFrame(
         {
             "topic": pd.array([place.topic for place in shown], dtype="str"),
@@ -63,10 +74,14 @@ def seek_group(
     cluster: Cluster, group_id: str, topics: Sequence[str] | str, to: Position, *, dry_run: bool = True
 ) -> pd.DataFrame:
     """Move what a group has committed, or tell what that would change."""
-    state, members = cluster.members(group_id)
+    with _naming(group_id):
+        state, members = cluster.members(group_id)
     if state not in _SETTLED or members:
         who = "; ".join(members) or "members that it does not name"
-        text = f"group {group_id!r} is {state} and cannot be moved: stop {who}"
+        text = (
+            f"group {group_id!r} is {state} and cannot be moved: stop {who}; a static member (instance_id) that was "
+            "stopped counts until its session.timeout.ms is over"
+        )
         raise GroupError(text)
     target: dict[TopicPartition, int] = {}
     for topic in [topics] if isinstance(topics, str) else topics:
@@ -74,9 +89,10 @@ def seek_group(
         marks = cluster.watermarks(topic, partitions)
         plan = make_plan(Request(to), topic, marks, cluster, time.time_ns() // 1_000_000)
         target |= {TopicPartition(topic, part.partition): part.start for part in plan.ranges}
-    commits = cluster.commits(group_id, list(target))
-    if not dry_run:
-        cluster.commit(group_id, target)
+    with _naming(group_id):
+        commits = cluster.commits(group_id, list(target))
+        if not dry_run:
+            cluster.commit(group_id, target)
     frame = pd.DataFrame(
         {
             "topic": pd.array([place.topic for place in target], dtype="str"),
@@ -87,6 +103,22 @@ def seek_group(
     )
     frame["change"] = frame["to_offset"] - frame["committed_offset"]
     return frame
+
+
+@contextmanager
+def _naming(group_id: str) -> Iterator[None]:
+    try:
+        yield
+    except AuthorizationError as error:
+        raise named(error, group_id) from error.__cause__
+
+
+def _end(marks: Watermarks, committed: int | None, isolation_level: str | None) -> int:
+    if isolation_level is not None:
+        return marks.end_offset(IsolationLevel(isolation_level))
+    # Only a group that reads what is not committed gets past the last stable offset.
+    passed = committed is not None and committed > marks.last_stable_offset
+    return marks.high_watermark if passed else marks.last_stable_offset
 
 
 def _places(cluster: Cluster, topic: str) -> list[TopicPartition]:

@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 
     from kafkalab.model import TopicPartition
 
-SASL_HANDSHAKE, API_VERSIONS, SASL_AUTHENTICATE = 17, 18, 36
+FETCH, SASL_HANDSHAKE, API_VERSIONS, SASL_AUTHENTICATE = 1, 17, 18, 36
+FETCH_VERSIONS = range(4, 12)
 LIST_GROUPS = 16
 OUT_OF_RANGE = 1
 """The error of a fetch that starts before or behind the log."""
+LARGEST_BATCH_BYTES = 256 << 20
+"""The most that a batch may take, on the wire and decompressed."""
+ANSWERS_FIRST = 8
+"""The version of Fetch since which a broker answers a client above its quota at once, for that to wait."""
 EARLIEST, LATEST, GREATEST = -2, -1, -3
 """Times that are none: of the first offset, of the end, and of the record with the greatest timestamp."""
 
@@ -138,7 +143,7 @@ def fetch(
             head, topic, asked, read_committed=read_committed, max_wait_ms=max_wait_ms, max_bytes=max_bytes
         )
 
-    return Request(1, range(4, 12), encode, lambda *_: None)
+    return Request(FETCH, FETCH_VERSIONS, encode, lambda *_: None)
 
 
 def _request(
@@ -161,14 +166,3 @@ def string(text: bytes) -> bytes:
 def sized(data: bytes) -> bytes:
     """Return bytes with their length of 32 bits."""
     return struct.pack(">i", len(data)) + data
-
-
-def authenticated(answer: bytes) -> tuple[int, str, bytes, int]:
-    """Return the error code, its reason, the token and the lifetime in ms that a SaslAuthenticate v1 answer has."""
-    code, length = struct.unpack_from(">hh", answer)
-    place = 4 + max(length, 0)
-    reason = answer[4:place].decode(errors="replace")
-    (size,) = struct.unpack_from(">i", answer, place)
-    end = place + 4 + max(size, 0)
-    (lifetime_ms,) = struct.unpack_from(">q", answer, end)
-    return code, reason, answer[place + 4 : end], lifetime_ms

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kafkalab import _native
 from kafkalab.errors import (
-    AuthenticationError,
     BrokerUnreachableError,
     ConfigError,
     CorruptDataError,
@@ -21,10 +20,14 @@ from kafkalab.errors import (
 )
 from kafkalab.net import requests
 from kafkalab.net.coverage import verifies
-from kafkalab.net.requests import SASL_AUTHENTICATE, SASL_HANDSHAKE, authenticated, sized, string
+from kafkalab.net.login import Login
+from kafkalab.net.requests import (
+    LARGEST_BATCH_BYTES,
+    string,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kafkalab.connection import ConnectionConfig
     from kafkalab.net.requests import PartitionFetch, Request
@@ -34,6 +37,7 @@ _PORTS = range(1, 2**16)
 _TIMEOUT_S = 30.0
 _CONNECT_S = 10.0
 _LONGEST_WAIT_S = 1.0  # of a fetch, for records to come
+_MOST_HEAD_BYTES = 16 << 20  # of an answer, beside its records
 _RENEWED_AT = 0.8  # of a login's lifetime
 _LEAST_LIFETIME_S = 1.1  # a broker takes no second login within a second, but one after the lifetime
 
@@ -99,6 +103,7 @@ class BrokerConnection:
         self.stop = stop
         self._unanswered = 0
         self._ids = itertools.count(1)
+        self._bounds: dict[int, tuple[int, int]] = {}  # of the answers to come: partitions and bytes
         self._client_id = str(config.get("client.id", "kafkalab"))
         most = float("inf") if timeout is None else timeout
         usual = _seconds(config, "socket.timeout.ms", _TIMEOUT_S)
@@ -115,6 +120,7 @@ class BrokerConnection:
             )
             try:
                 self.versions = self._agree()
+                self.fetch_version = self._common(requests.FETCH, requests.FETCH_VERSIONS)
                 self.login()
             except BaseException:
                 self._native.close()
@@ -148,6 +154,16 @@ class BrokerConnection:
         if hasattr(self, "_native"):
             return f"{address} takes the connection but does not answer as a Kafka broker: check host and port"
         return f"{address} does not answer: check host and port, and whether a firewall or VPN is in between"
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise kafkalab's errors for what goes wrong later; what another connection may mend stays an OSError."""
+        try:
+            yield
+        except _native.MalformedResponseError as error:
+            raise CorruptDataError(f"{self._address}: {error}") from error
+        except _native.TlsError as error:
+            raise ConnectionResetError(f"{self._address}: {error}") from error
 
     def _no_broker(self, why: object) -> BrokerUnreachableError:
         return BrokerUnreachableError(f"{self._address} answers as no Kafka broker does: check host and port ({why})")
@@ -200,12 +216,15 @@ class BrokerConnection:
         UnsupportedError
             There is none.
         """
-        least, most = self.versions.get(request.key, (0, -1))
-        common = [version for version in request.versions if least <= version <= most]
+        return self._common(request.key, request.versions)
+
+    def _common(self, key: int, versions: range) -> int:
+        least, most = self.versions.get(key, (0, -1))
+        common = [version for version in versions if least <= version <= most]
         if not common:
-            here = f"{request.versions[0]} to {request.versions[-1]}"
+            here = f"{versions[0]} to {versions[-1]}"
             there = f"only versions {least} to {most}" if most >= least else "no version"
-            text = f"{self._address} knows {there} of request {request.key}, and kafkalab {here}: use another broker"
+            text = f"{self._address} knows {there} of request {key}, and kafkalab {here}: use another broker"
             raise UnsupportedError(text)
         return common[-1]
 
@@ -243,53 +262,15 @@ class BrokerConnection:
         """Log in, or anew: nothing may be in flight."""
         if not self._config.security_protocol.startswith("SASL"):
             return
-        mechanism = str(self._config.get("sasl.mechanism"))
         self._login_ends = float("inf")  # until the broker says otherwise
-        answer = self._ask(SASL_HANDSHAKE, 1, string(mechanism.encode()))
-        if struct.unpack_from(">h", answer)[0]:
-            raise AuthenticationError(f"{self._address} does not take sasl.mechanism={mechanism}")
-        if mechanism.startswith("SCRAM"):
-            self._scram(mechanism)
-        else:
-            complaint = self._authenticate(self._bearer() if mechanism == "OAUTHBEARER" else self._plain())
-            if complaint:
-                # A refused token comes back without an error code, as a challenge that holds the reason (RFC 7628).
-                why = self._config.scrub(complaint.decode(errors="replace"))
-                raise AuthenticationError(f"{self._address} refused the token: {why}")
-
-    def _plain(self) -> bytes:
-        return b"\0%b\0%b" % (self._secret("sasl.username"), self._secret("sasl.password"))
-
-    def _bearer(self) -> bytes:
-        token, _, *rest = self._config.options["oauth_cb"](self._config.get("sasl.oauthbearer.config", ""))
-        extensions: Mapping[str, str] = rest[1] if len(rest) > 1 else {}
-        pairs = "".join(f"{name}={value}\x01" for name, value in extensions.items())
-        return f"n,,\x01auth=Bearer {token}\x01{pairs}\x01".encode()
-
-    def _scram(self, mechanism: str) -> None:
-        from scramp import ScramClient, ScramException
-
-        client = ScramClient(
-            [mechanism], self._secret("sasl.username").decode(), self._secret("sasl.password").decode()
-        )
-        try:
-            client.set_server_first(self._authenticate(client.get_client_first().encode()).decode())
-            client.set_server_final(self._authenticate(client.get_client_final().encode()).decode())
-        except ScramException as error:
-            raise AuthenticationError(f"{self._address}: {mechanism} failed: {error}") from error
-
-    def _secret(self, name: str) -> bytes:
-        return str(self._config.get(name, "")).encode()
-
-    def _authenticate(self, message: bytes) -> bytes:
-        answer = self._ask(SASL_AUTHENTICATE, 1, sized(message))
-        code, reason, token, lifetime_ms = authenticated(answer)
-        if code:
-            why = reason or f"error {code}"
-            raise AuthenticationError(f"{self._address} refused the login: {self._config.scrub(why)}")
+        with self._translated():
+            lifetime_ms = Login(self._config, self._address, self.versions, self._ask, self._ask_raw).run()
         if lifetime_ms > 0:
             self._login_ends = time.monotonic() + max(lifetime_ms / 1000 * _RENEWED_AT, _LEAST_LIFETIME_S)
-        return token
+
+    def _ask_raw(self, message: bytes) -> bytes:
+        self._native.send(message, timeout=self._timeout_s, stop=self.stop)
+        return self._native.receive(self._timeout_s, stop=self.stop)
 
     # Fetch
 
@@ -306,7 +287,10 @@ class BrokerConnection:
         request = requests.fetch(
             topic, parts, read_committed=read_committed, max_wait_ms=max_wait_ms, max_bytes=max_bytes
         )
-        self._fetch_version, correlation_id = self.send(request)
+        with self._translated():
+            _, correlation_id = self.send(request)
+        # A broker gives a whole batch, however little is asked for.
+        self._bounds[correlation_id] = (len(parts), max_bytes + LARGEST_BATCH_BYTES + _MOST_HEAD_BYTES)
         return correlation_id
 
     def receive_fetch(self, correlation_id: int) -> _native.FetchResponse:
@@ -315,16 +299,20 @@ class BrokerConnection:
         Raises
         ------
         CorruptDataError
-            It is no answer to this request.
+            It is no answer to this request, or much more than was asked for.
         OSError
             The connection broke: another one may do.
         """
-        version, timeout = self._fetch_version, self._timeout_s + _LONGEST_WAIT_S
-        try:
-            answer = self._native.receive_fetch(timeout, version=version, correlation_id=correlation_id, stop=self.stop)
-        except _native.MalformedResponseError as error:
-            raise CorruptDataError(f"{self._address}: {error}") from error
-        except _native.TlsError as error:
-            raise ConnectionResetError(f"{self._address}: {error}") from error
+        version, timeout = self.fetch_version, self._timeout_s + _LONGEST_WAIT_S
+        partitions, max_bytes = self._bounds.pop(correlation_id)
+        with self._translated():
+            answer = self._native.receive_fetch(
+                timeout,
+                version=version,
+                correlation_id=correlation_id,
+                partitions=partitions,
+                max_bytes=max_bytes,
+                stop=self.stop,
+            )
         self._unanswered -= 1
         return answer

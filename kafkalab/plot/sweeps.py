@@ -8,6 +8,7 @@ import numpy as np
 
 from kafkalab.errors import ArgumentError
 from kafkalab.plot.picture import Picture, shortened
+from kafkalab.tuning.search import in_order
 from kafkalab.units import format_named
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def sweep(result: SweepResult) -> Picture:
 
 
 def _main_effect(axes: Axes, frame: pd.DataFrame, name: str, knee: int | None) -> None:
-    best = frame.loc[frame.groupby(name, sort=True)["records_rate"].idxmax()]
+    fastest = frame.sort_values("records_rate", ascending=False).drop_duplicates(name).set_index(name, drop=False)
+    best = fastest.loc[in_order(fastest.index)]
     places = np.arange(len(best))
     spread = np.array([best["records_rate"] - best["low"], best["high"] - best["records_rate"]], dtype=float) / 1000
     axes.errorbar(places, best["records_rate"] / 1000, spread, marker="o", capsize=3, color="tab:blue")
@@ -72,24 +74,27 @@ def _main_effect(axes: Axes, frame: pd.DataFrame, name: str, knee: int | None) -
         axes.set_title(f"knee at {knee}")
     axes.set_xlabel(name)
     axes.set_ylabel("thousand records/s")
-    axes.set_ylim(0, max(float(best["high"].max()) / 1000 * 1.1, 1e-3))
+    axes.set_ylim(0, max(float(np.nanmax(best[["records_rate", "high"]].to_numpy(dtype=float))) / 1000 * 1.1, 1e-3))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _heat_map(picture: Picture, axes: Axes, frame: pd.DataFrame, across: str, down: str) -> None:
-    table = frame.pivot_table(values="records_rate", index=down, columns=across, aggfunc="max") / 1000
-    image = axes.imshow(table.to_numpy(dtype=float), aspect="auto", origin="lower", cmap="viridis")
-    for label, ticks, values in (
-        (axes.set_xlabel, axes.set_xticks, table.columns),
-        (axes.set_ylabel, axes.set_yticks, table.index),
+    columns, rows = in_order(frame[across]), in_order(frame[down])
+    rates = np.full((len(rows), len(columns)), np.nan)
+    for x, y, rate in zip(frame[across], frame[down], frame["records_rate"] / 1000, strict=True):
+        place = rows.index(y), columns.index(x)
+        rates[place] = np.fmax(rates[place], rate)
+    image = axes.imshow(rates, aspect="auto", origin="lower", cmap="viridis")
+    for name, label, ticks, values in (
+        (across, axes.set_xlabel, axes.set_xticks, columns),
+        (down, axes.set_ylabel, axes.set_yticks, rows),
     ):
-        name = str(values.name)
-        ticks(np.arange(len(values)), [shortened(format_named(name, value)) for value in values.tolist()])
+        ticks(np.arange(len(values)), [shortened(format_named(name, value)) for value in values])
         label(name)
-    most = np.nanmax(table.to_numpy(dtype=float))
-    for (y, x), value in np.ndenumerate(table.to_numpy(dtype=float)):
-        if table.size <= _MOST_NUMBERS and np.isfinite(value):
+    most = np.nanmax(rates)
+    for (y, x), value in np.ndenumerate(rates):
+        if rates.size <= _MOST_NUMBERS and np.isfinite(value):
             color = "black" if value > 0.6 * most else "white"
             axes.text(x, y, f"{value:.3g}", ha="center", va="center", color=color)
     picture.colorbar(image, ax=axes, label="thousand records/s")

@@ -18,6 +18,9 @@ from kafkalab.tuning.pipe import Job, receive, send
 from kafkalab.tuning.reader import Reader, TimedPool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kafkalab.connection import ConnectionConfig
     from kafkalab.group.record import Record
     from kafkalab.tuning.meter import Counts
 
@@ -44,7 +47,7 @@ class Child:
         self._hooks = Hooks(job.process, automatic=True)
         self._pool = TimedPool(job.ordering, job.workers, self._hooks, self._failed)
         self._reader = Reader(
-            job.config.consumer_options(**job.settings, **_OWN),
+            client_options(job.config, job.settings),
             job.topic,
             job.starts,
             self._pool,
@@ -100,6 +103,11 @@ class Child:
 
 # It joins nothing, commits nothing, and reads nothing but what it is told to.
 _OWN: dict[str, Any] = {"auto.offset.reset": "error", "enable.auto.commit": False, "enable.auto.offset.store": False}
+
+
+def client_options(config: ConnectionConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a client with settings to measure; what makes it change nothing wins over them."""
+    return config.consumer_options(**{**settings, **_OWN})
 
 
 def main() -> None:

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from kafkalab.errors import KafkalabError
+from kafkalab.forks import close_in_forked_children
 from kafkalab.pickling import check_travels, dumps
 from kafkalab.tuning.meter import Counts, together
 from kafkalab.tuning.pipe import receive, send
@@ -56,6 +58,8 @@ class Children:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.warnings: list[KafkalabError] = []
         self.final: Counts | None = None
+        # Its listeners hold the processes' output only: children that nobody can reach any more are ended too.
+        weakref.finalize(self, _end, self._processes)
         try:
             for payload in payloads:
                 self._start(payload)
@@ -74,7 +78,9 @@ class Children:
         )
         number = len(self._processes)
         self._processes.append(process)
-        threading.Thread(target=self._listen, args=(number, process), name="kafkalab-child", daemon=True).start()
+        close_in_forked_children(process)
+        heard = (number, process.stdout, self._heard)
+        threading.Thread(target=_listen, args=heard, name="kafkalab-child", daemon=True).start()
         self._send(process, payload)
 
     def counts(self, seconds: float) -> Iterator[Counts | None]:
@@ -106,6 +112,9 @@ class Children:
                 done[number] = what
             elif kind == "warning":
                 self.warnings.append(what)
+            elif kind == "end":
+                code = self._processes[number].wait()
+                raise KafkalabError(f"the consumer's process ended with code {code}; see its standard error for more")
             else:
                 raise what
         self.final = together([done[number] for number in sorted(done)])
@@ -120,16 +129,7 @@ class Children:
 
     def kill(self) -> None:
         """End them, however they are."""
-        for process in self._processes:
-            if process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()  # which they take for the end
-        for process in self._processes:
-            try:
-                process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _end(self._processes)
 
     def _send_all(self, command: int | None) -> None:
         for process in self._processes:
@@ -143,26 +143,40 @@ class Children:
         except OSError:
             return  # it has ended, and its listener tells
 
-    def _listen(self, number: int, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
-        kind = ""
-        with process.stdout as stream:
-            try:
-                while True:
-                    kind, what = receive(stream)
-                    self._heard.put((number, kind, what))
-            except (EOFError, ValueError):
-                pass
-        if kind not in ("done", "failure"):
-            code = process.wait()
-            error = KafkalabError(f"the consumer's process ended with code {code}; see its standard error for more")
-            self._heard.put((number, "failure", error))
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        try:
+            self.kill()
+        finally:  # Ctrl-C may have come in the midst of it
+            self.kill()
+
+
+def _listen(number: int, stream: IO[bytes], heard: queue.SimpleQueue[tuple[int, str, Any]]) -> None:
+    kind = ""
+    with stream:
+        try:
+            while True:
+                kind, what = receive(stream)
+                heard.put((number, kind, what))
+        except (EOFError, ValueError):
+            pass
+    if kind not in ("done", "failure"):
+        heard.put((number, "end", None))
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()  # which they take for the end
+    for process in processes:
+        try:
+            process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def split(job: Job, processes: int) -> list[Job]:

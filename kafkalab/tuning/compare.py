@@ -12,7 +12,7 @@ from kafkalab.errors import ArgumentError
 from kafkalab.tuning.children import Children
 from kafkalab.tuning.measure import Window
 from kafkalab.tuning.measurement import Measurement
-from kafkalab.tuning.meter import Estimate, short
+from kafkalab.tuning.meter import CONFIDENCE, Estimate, short, student
 from kafkalab.tuning.phases import difference
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from kafkalab.tuning.meter import Counts
 
 _CONNECT_S = 30.0
-_CONFIDENCE = 0.95
-# Of Student's distribution, two-sided, by degrees of freedom from 1 on; the last is on the safe side of all after it.
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,16 +43,22 @@ class Comparison:
 
     @property
     def ratio(self) -> Estimate:
-        """How many times as fast as A B is: the geometric mean over pairs, with Student's interval of 95%."""
-        logs = [math.log(b / a) for a, b in self.pairs if min(a, b) > 0]
-        if not logs:
+        """How many times as fast as A B is, with Student's interval of 95%.
+
+        It is the geometric mean over pairs. A turn that stood still has no logarithm: where there is one, it is the
+        mean difference, as a share of A's mean.
+        """
+        pairs = [pair for pair in self.pairs if max(pair) > 0]
+        if not pairs:
             return Estimate(0.0, 0.0, 0.0, 0.0)
-        middle = statistics.fmean(logs)
-        if len(logs) == 1:
-            return Estimate(math.exp(middle), 0.0, math.inf, 0.0)
-        quantile = _STUDENT[min(len(logs) - 1, len(_STUDENT)) - 1]
-        wide = quantile * statistics.stdev(logs) / math.sqrt(len(logs))
-        return Estimate(math.exp(middle), math.exp(middle - wide), math.exp(middle + wide), _CONFIDENCE)
+        known = CONFIDENCE if len(pairs) > 1 else 0.0
+        if min(map(min, pairs)) > 0:
+            middle, wide = student([math.log(b / a) for a, b in pairs])
+            return Estimate(math.exp(middle), math.exp(middle - wide), math.exp(middle + wide), known)
+        middle, wide = student([b - a for a, b in pairs])
+        if not (first := statistics.fmean(a for a, _ in pairs)):
+            return Estimate(math.inf, math.inf if middle > wide else 0.0, math.inf, known)
+        return Estimate(1 + middle / first, max(1 + (middle - wide) / first, 0.0), 1 + (middle + wide) / first, known)
 
     @property
     def change(self) -> str:
@@ -78,12 +81,22 @@ class Comparison:
         'B is 1.31x A (1.24-1.39)'
         >>> Comparison(None, None, ((100.0, 101.0), (100.0, 98.0))).text
         'no difference beyond noise: B is 0.995x A (0.821-1.2)'
+        >>> Comparison(None, None, ((0.0, 101.0), (0.0, 98.0))).text
+        'only B had records; A stood still in 2 of 2 turns'
         """
-        if not any(min(pair) > 0 for pair in self.pairs):
+        rates = dict(zip("AB", zip(*self.pairs, strict=True), strict=True)) if self.pairs else {}
+        had = [name for name, found in rates.items() if any(found)]
+        if not had:
             return "nothing to compare: no records came"
         ratio = self.ratio
         said = f"B is {_times(ratio.median)}x A ({_times(ratio.low)}-{_times(ratio.high)})"
-        return said if self.differs else f"no difference beyond noise: {said}"
+        if len(had) == 1:
+            said = f"only {had[0]} had records"
+        elif not self.differs:
+            said = f"no difference beyond noise: {said}"
+        still = {name: found.count(0) for name, found in rates.items()}
+        stood = [f"{name} stood still in {count} of {len(self.pairs)} turns" for name, count in still.items() if count]
+        return "; ".join([said, *stood])
 
     def __repr__(self) -> str:
         return f"{self.text} ({self.change})"

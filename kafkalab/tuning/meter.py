@@ -260,20 +260,43 @@ def _seconds(before: Counts, after: Counts) -> float:
     return after.at - before.at - (after.between_passes_s - before.between_passes_s)
 
 
+# Of Student's distribution, two-sided, by degrees of freedom from 1 on; the last is on the safe side of all after it.
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+CONFIDENCE = 0.95
+"""Of `student`."""
+
+
+def student(values: Sequence[float]) -> tuple[float, float]:
+    """Return a mean, and how far its interval of 95% goes to each side; that of a single value has no end.
+
+    Examples
+    --------
+    >>> student([1.0, 2.0, 3.0])
+    (2.0, 2.484...)
+    """
+    if len(values) == 1:
+        return values[0], math.inf
+    quantile = _STUDENT[min(len(values) - 1, len(_STUDENT)) - 1]
+    return statistics.fmean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A median with its interval.
 
-    The interval runs between two of the values, as many below it as above, so it supposes nothing about how they are
-    spread: of n values, the outermost two hold the median of many with a confidence of ``1 - 2 ** (1 - n)`` (David and
-    Nagaraja, Order Statistics, section 7.1); with more values it is narrowed as long as 90% are left.
+    Of values of one run (`of`), the interval runs between two of them, as many below it as above, so it supposes
+    nothing about how they are spread: of n values, the outermost two hold the median of many with a confidence of
+    ``1 - 2 ** (1 - n)`` (David and Nagaraja, Order Statistics, section 7.1); with more values it is narrowed as long as
+    90% are left. It says how steady that run was; another run may differ by more. Of several runs (`over_runs`), it is
+    Student's.
 
     Attributes
     ----------
     median, low, high : float
         The middle, and the interval.
     confidence : float
-        How sure it is that the interval holds the median, were the values drawn independently; 0 for a single value.
+        How sure it is that the interval holds the middle, were the values drawn independently; 0 for a single value,
+        which has no interval.
 
     Examples
     --------
@@ -297,8 +320,24 @@ class Estimate:
             cut += 1
         return cls(statistics.median(ordered), ordered[cut], ordered[n - 1 - cut], max(_coverage(n, cut), 0.0))
 
+    @classmethod
+    def over_runs(cls, values: Sequence[float]) -> Self:
+        """Return that of runs, a value each: only between them does it show how much another one would differ.
+
+        Examples
+        --------
+        >>> Estimate.over_runs([100.0, 104.0, 99.0])
+        Estimate(median=100.0, low=94.4..., high=107.5..., confidence=0.95)
+        """
+        if not values:
+            return cls(0.0, 0.0, 0.0, 0.0)
+        (mean, wide), middle = student(values), statistics.median(values)
+        known = CONFIDENCE if len(values) > 1 else 0.0
+        return cls(middle, max(min(mean - wide, middle), 0.0), max(mean + wide, middle), known)
+
     def __str__(self) -> str:
-        return f"{short(self.median)} ({short(self.low)}-{short(self.high)})"
+        interval = f" ({short(self.low)}-{short(self.high)})" if self.confidence else ""
+        return f"{short(self.median)}{interval}"
 
 
 def _coverage(n: int, cut: int) -> float:

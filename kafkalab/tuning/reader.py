@@ -237,7 +237,7 @@ class Reader(Member):
             buffer_depth=buffer_depth,
             drain_timeout=_DRAIN_S,
             commit_interval=float("inf"),
-            pin=None,
+            logs=None,
             stop=stop,
             tell=tell,
         )
@@ -247,7 +247,7 @@ class Reader(Member):
         topic = self._topics[0]
         self._probe.start()
         try:
-            self._measured.assign(TopicPartition(topic, partition) for partition in self._starts)
+            self._measured.assign({TopicPartition(topic, number): start for number, start in self._starts.items()})
             self._client.assign([KafkaPlace(topic, partition, start) for partition, start in self._starts.items()])
             with set_aside():
                 while not self._stop.is_set():
@@ -362,6 +362,7 @@ class Reader(Member):
         self._fed_in_pass = 0
         self._passes += 1
         self._pass_wait_s = self._between_passes_s
+        self._measured.renew({TopicPartition(self._topics[0], number): start for number, start in self._starts.items()})
         for partition, start in self._starts.items():
             self._client.seek(KafkaPlace(self._topics[0], partition, start))
 

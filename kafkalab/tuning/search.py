@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -11,13 +12,14 @@ from kafkalab.errors import ArgumentError, did_you_mean
 from kafkalab.tuning.meter import Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Strategy: TypeAlias = Literal["racing", "grid"]
 Cell: TypeAlias = "tuple[tuple[str, Any], ...]"
 """One configuration: names of knobs with their values, in the order of the space."""
 
 OTHER_KNOBS = ("workers", "worker_kind", "ordering", "buffer_depth")
+MOST_WORKERS = 1_000
 LEAST_S = 1.0
 """The shortest measurement that says anything."""
 RACING_SHARE = 0.2
@@ -77,8 +79,18 @@ def cells(space: Mapping[str, Any], known: Sequence[str]) -> list[Cell]:
             raise ArgumentError(f"there is no knob {name!r}: {did_you_mean(name, [*OTHER_KNOBS, *known])}")
         if isinstance(values, str) or not hasattr(values, "__iter__") or not list(values):
             raise ArgumentError(f"space[{name!r}] is a list of values to try, not {values!r}")
-    distinct = [list(dict.fromkeys(values)) for values in space.values()]
+    distinct = [list(dict.fromkeys(map(plain, values))) for values in space.values()]
     return [tuple(zip(space, values, strict=True)) for values in product(*distinct)]
+
+
+def plain(value: Any) -> Any:
+    """Return a value as Python has it, where numpy has one of its own."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def in_order(values: Iterable[Any]) -> list[Any]:
+    """Return the different values of a knob, smallest first; None, which is no limit, last."""
+    return sorted(dict.fromkeys(values), key=lambda value: (value is None, value))
 
 
 def grid(given: Sequence[Cell], seconds: float, repeats: int) -> list[tuple[int, Cell, float]]:
@@ -147,8 +159,8 @@ def race(
 
 
 def rate(trials: Sequence[Trial]) -> Estimate:
-    """Return what trials of one cell say together."""
-    return Estimate.of(value for trial in trials for value in trial.rates)
+    """Return what trials of one cell say together, a value each: its stretches differ less than runs do."""
+    return Estimate.over_runs([statistics.median(trial.rates) for trial in trials])
 
 
 def late_rate(trials: Sequence[Trial]) -> Estimate:
@@ -162,7 +174,10 @@ def late_rate(trials: Sequence[Trial]) -> Estimate:
 
 
 def within_noise(estimates: Mapping[Cell, Estimate]) -> list[Cell]:
-    """Return the fastest cell, first, and those that cannot be told from it: intervals meet, medians are within 5%."""
+    """Return the fastest cell, first, and those that cannot be told from it: intervals meet, medians are within 5%.
+
+    A cell that ran once has no interval: how much a second run would differ is not known.
+    """
     if not estimates:
         return []
     top = max(estimates, key=lambda cell: estimates[cell].median)

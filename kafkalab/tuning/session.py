@@ -6,6 +6,7 @@ import functools
 import importlib
 import threading
 import time
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -95,15 +96,15 @@ class TuningSession:
         self._warm_up = warm_up
         self._deadline = deadline
         self._lock = threading.RLock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._worker = 0  # the thread of the newest run
         self._state: State = "idle"
         self._phases: deque[Phase] = deque(maxlen=_MOST_PHASES)
         self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
         self._marks: deque[Mark] = deque(maxlen=_MOST_PHASES)
         self._begun = 0
-        self._working = False  # which ends a moment before its thread does
-        self._again = False
+        self._working = False
+        self._next: Callable[[], str] | None = None  # says what is new, once this run has ended
         self._last: Counts | None = None
         self._zero: float | None = None
         self._settles_in = 0.0
@@ -122,8 +123,8 @@ class TuningSession:
         with self._lock:
             if not self._working:
                 self._work_from(self._news())
-            elif self._stop.is_set():
-                self._again = True
+            elif self._stopping:
+                self._next = self._news
 
     def _news(self) -> str:
         """Say what is new since the last run."""
@@ -132,22 +133,40 @@ class TuningSession:
         return "start" if last == setup else difference(last, setup)
 
     def _work_from(self, change: str) -> None:
-        self._stop = threading.Event()
-        self._working, self._again, self.error = True, False, None
+        self._stopping, self._next, self.error = False, None, None
         self._bench, self._wanted = self._wanted or self._bench, None
-        self._thread = threading.Thread(target=self._work, args=(change,), name="kafkalab-tuning", daemon=True)
-        self._thread.start()
+        self._working = True
+        try:
+            # `Thread.start` waits with a lock, which it keeps for good where Ctrl-C comes in the midst of it.
+            self._worker = start_new_thread(self._work, (change,))
+        except RuntimeError:  # there are too many threads
+            self._working = False
+            raise
         self._turn_to("connecting")
 
     def stop(self, *, wait: bool = True) -> None:
         """End the consumer and its process, and by default wait for that."""
         with self._lock:
-            thread, self._again = self._thread, False
+            self._stopping, self._next, self._asked = True, None, None
             if self._working:
                 self._turn_to("stopping")
-                self._stop.set()
-        while wait and thread is not None and thread.is_alive() and thread is not threading.current_thread():
-            thread.join(_SLICE_S)
+        if wait and self._worker != threading.get_ident():
+            self._wait(lambda: not self._stopping)
+
+    def _wait(self, is_over: Callable[[], bool]) -> None:
+        """Wait while it runs, where Ctrl-C comes through: without a lock that it could leave locked."""
+        told: SimpleQueue[None] = SimpleQueue()
+
+        def watcher() -> None:
+            told.put(None)
+
+        try:
+            self._watchers.append(watcher)
+            while self.running and not is_over():
+                with suppress(Empty):
+                    told.get(timeout=_SLICE_S)
+        finally:
+            self._watchers.remove(watcher)
 
     def run(self, seconds: float) -> pd.DataFrame:
         """Run for that long in this cell, then stop; Ctrl-C, or the kernel's Interrupt, ends it early.
@@ -168,19 +187,17 @@ class TuningSession:
         return self.history
 
     def _run_here(self, start: Callable[[], object], is_over: Callable[[], bool]) -> None:
-        """Begin, wait in this cell, and stop; Ctrl-C comes through, and there is no lock that it could leave locked."""
-        told: SimpleQueue[None] = SimpleQueue()
-        leave = self.subscribe(lambda: told.put(None))
-        self.blocking = True
+        """Begin, wait in this cell, and stop, wherever Ctrl-C comes: also in the midst of stopping."""
         try:
-            start()
-            while self.running and not is_over():
-                with suppress(Empty):
-                    told.get(timeout=_SLICE_S)
+            try:
+                self.blocking = True
+                start()
+                self._wait(is_over)
+            finally:
+                self.stop()
         finally:
-            leave()
-            self.blocking = False
             self.stop()
+            self.blocking = False
         if self.error is not None:
             raise self.error
 
@@ -264,6 +281,8 @@ class TuningSession:
             self.comparison = None
             if not self._working:
                 self._work_from("")
+            elif self._stopping:
+                self._next = self._next or (lambda: "")
 
     def subscribe(self, watcher: Callable[[], object]) -> Callable[[], None]:
         """Have a function called when there is something new, in the thread that it comes from; return what ends that.
@@ -285,7 +304,7 @@ class TuningSession:
     @property
     def running(self) -> bool:
         """Whether it runs."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._working
 
     @property
     def state(self) -> State:
@@ -417,7 +436,7 @@ class TuningSession:
 
     def _work(self, change: str) -> None:
         try:
-            while not self._stop.is_set() and (change or self._asked is not None):
+            while not self._stopping and (change or self._asked is not None):
                 if self._asked is not None:
                     self._compare(self._asked)
                 else:
@@ -427,11 +446,13 @@ class TuningSession:
         with self._lock:
             if self._phases:
                 self._phases[-1].close()
-            self._last, self._asked, self.progress, self._settles_in = None, None, "", 0.0
+            self._last, self.progress, self._settles_in = None, "", 0.0
             self._working = False
             self._turn_to("failed" if self.error is not None else "idle")
-            if self._again:
-                self._work_from(self._news())
+            if self._next is not None:
+                self._work_from(self._next())
+            else:
+                self._asked = None
 
     def _run_once(self, change: str) -> str:
         """Run one consumer, until it is stopped, has ended, or has to be another; return what that changes."""
@@ -441,7 +462,7 @@ class TuningSession:
         self._turn_to("connecting")
         with Children(self._bench.jobs(limit)) as children:
             for counts in children.counts(limit + _CONNECT_S):
-                if self._stop.is_set():
+                if self._stopping:
                     return ""
                 if self._asked is not None:
                     return "after comparing"
@@ -470,7 +491,7 @@ class TuningSession:
         def note(counts: Counts) -> None:
             with self._lock:
                 self._sample(counts)
-                self._turn_to("stopping" if self._stop.is_set() else "comparing")
+                self._turn_to("stopping" if self._stopping else "comparing")
 
         self.comparison = compare(
             asked.a.placed(),
@@ -480,7 +501,7 @@ class TuningSession:
             warm_up=_TURN_WARM_UP_S,
             begin=begin,
             note=note,
-            stopped=lambda: self._stop.is_set() or self._asked is not asked,
+            stopped=lambda: self._stopping or self._asked is not asked,
         )
         with self._lock:
             self._asked, self.progress = None if self._asked is asked else self._asked, ""
@@ -515,7 +536,7 @@ class TuningSession:
         with self._lock:
             if counts.first_at is None:
                 empty = counts.partitions and not any(part.lag for part in counts.partitions.values())
-                self._turn_to("stopping" if self._stop.is_set() else "caught up" if empty else "connecting")
+                self._turn_to("stopping" if self._stopping else "caught up" if empty else "connecting")
                 return
             found, phase = self._sample(counts), self._phases[-1]
             since = max(phase.began, counts.first_at)
@@ -536,7 +557,7 @@ class TuningSession:
         return found
 
     def _state_of(self, phase: Phase, found: Sample | None) -> State:
-        if self._stop.is_set():
+        if self._stopping:
             return "stopping"
         if self._settles_in:
             return "warming up" if phase.change == "start" else "settling"

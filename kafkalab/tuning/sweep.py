@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import importlib
 import json
-from dataclasses import asdict, dataclass
+import math
+import os
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +18,12 @@ from kafkalab.errors import ArgumentError, ConfigError
 from kafkalab.progress import progress
 from kafkalab.settings import ConsumerSettings
 from kafkalab.tuning import search
+from kafkalab.tuning.identity import fingerprint, origin
 from kafkalab.tuning.measure import run
 from kafkalab.tuning.meter import average, blocks, short
-from kafkalab.tuning.search import OTHER_KNOBS, Cell, Strategy, Trial
+from kafkalab.tuning.search import OTHER_KNOBS, Cell, Strategy, Trial, in_order
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping, Sequence
 
     from kafkalab.tuning.measure import Bench
@@ -47,6 +49,8 @@ class SweepResult:
         All measurements, in order.
     skipped : tuple of str
         Configurations that cannot be, and why.
+    origin : mapping of str to object
+        What the trials depend on beside their own configuration.
     """
 
     setup: Setup
@@ -54,6 +58,7 @@ class SweepResult:
     strategy: Strategy
     trials: tuple[Trial, ...]
     skipped: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def by_cell(self) -> dict[Cell, list[Trial]]:
@@ -119,14 +124,16 @@ class SweepResult:
         Returns
         -------
         pandas.DataFrame
-            A column a knob, then ``records_rate`` (the median), ``low`` and ``high`` (its interval), ``bytes_rate``,
-            ``cpu``, ``memory_bytes``, ``bottleneck``, ``seconds`` measured, ``trials``, ``turn`` (the last round it was
-            in), and ``is_best``.
+            A column a knob, then ``records_rate`` (the median over runs), ``low`` and ``high`` (its interval of 95%,
+            as wide as runs differ; missing where there was one run), ``bytes_rate``, ``cpu``, ``memory_bytes``,
+            ``bottleneck``, ``seconds`` measured, ``trials``, ``turn`` (the last round it was in), and ``is_best``.
         """
         best = self._best if self.trials else None
         rows = [self._row(cell, trials, best) for cell, trials in self.by_cell.items()]
-        columns = [*self.space, *_COLUMNS]
-        frame = pd.DataFrame(rows, columns=columns)
+        frame = pd.DataFrame(rows, columns=[*self.space, *_COLUMNS])
+        for name in self.space:
+            if frame[name].hasnans:  # None is a value like others
+                frame[name] = pd.Series([row[name] for row in rows], dtype=object)
         return frame.sort_values(
             ["turn", "records_rate"] if self.strategy == "racing" else "records_rate",
             ascending=False,
@@ -138,8 +145,8 @@ class SweepResult:
         return {
             **dict(cell),
             "records_rate": found.median,
-            "low": found.low,
-            "high": found.high,
+            "low": found.low if found.confidence else math.nan,
+            "high": found.high if found.confidence else math.nan,
             "bytes_rate": sum(trial.bytes_rate for trial in trials) / len(trials),
             "cpu": sum(trial.cpu for trial in trials) / len(trials),
             "memory_bytes": max(trial.memory_bytes for trial in trials),
@@ -164,8 +171,13 @@ class SweepResult:
 
     def by_value(self, knob: str) -> pd.Series[float]:
         """Return the greatest records a second that each value of a knob has reached, by value."""
-        frame = self.frame
-        return frame.groupby(knob, sort=True)["records_rate"].max()
+        best: dict[Any, float] = {}
+        for cell, found in self.estimates.items():
+            value = dict(cell)[knob]
+            best[value] = max(best.get(value, 0.0), found.median)
+        values = in_order(best)
+        index = pd.Index(values, name=knob, dtype=object if None in values else None)
+        return pd.Series([best[value] for value in values], index, dtype="float64", name="records_rate")
 
     def explain(self) -> str:
         """Tell what was found, in sentences."""
@@ -174,6 +186,8 @@ class SweepResult:
         best, by_cell = self._best, self.by_cell
         found, top = self._rate(by_cell[best]), self._rate(by_cell[self.finalists[0]])
         said = [f"Best: {_named(best)} with {found} records/s."]
+        if not found.confidence:
+            said.append("It ran once, so how much another run would differ is not known: repeats=3 tells.")
         if best != self.finalists[0]:
             named = _named(self.finalists[0])
             said.append(f"{named} reached {top}, which is no difference beyond noise, and costs more.")
@@ -221,22 +235,30 @@ _COLUMNS = (
 )
 
 
+_FIRST = b'{"origin": '
+
+
 class Journal:
-    """Trials that were made before, and a file to which those that are made are added.
+    """Trials of the same sweep that were made before, and a file to which those that are made are added.
 
     Parameters
     ----------
     before : SweepResult, path or None
-        What to go on with; a file is made if it is not there.
+        What to go on with; a file is made if it is not there. It can hold trials of other sweeps: they are left alone.
+    origin : mapping
+        What makes trials those of this sweep.
 
     Raises
     ------
     ArgumentError
-        The file holds something else.
+        The file holds something else, or the result is that of another sweep.
     """
 
-    def __init__(self, before: SweepResult | str | os.PathLike[str] | None) -> None:
+    def __init__(self, before: SweepResult | str | os.PathLike[str] | None, origin: Mapping[str, Any]) -> None:
         self._path = None if before is None or isinstance(before, SweepResult) else Path(before)
+        self._origin = fingerprint(origin)
+        if isinstance(before, SweepResult) and before.origin != origin:
+            raise ArgumentError(f"resume is of another sweep: {_other(before.origin, origin)}. Leave it out")
         trials = before.trials if isinstance(before, SweepResult) else self._read()
         self._before: dict[tuple[Cell, int, float], list[Trial]] = {}
         for trial in trials:
@@ -251,18 +273,31 @@ class Journal:
         """Note a trial."""
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(trial)) + "\n")
+                file.write(json.dumps({"origin": self._origin, **asdict(trial)}) + "\n")
 
     def _read(self) -> list[Trial]:
         if self._path is None or not self._path.exists():
             return []
         try:
-            rows = [json.loads(line) for line in self._path.read_text("utf-8").splitlines() if line.strip()]
-            return [
-                Trial(**{**row, "cell": tuple(map(tuple, row["cell"])), "rates": tuple(row["rates"])}) for row in rows
-            ]
-        except (ValueError, TypeError, KeyError) as error:
+            whole, newline, torn = self._path.read_bytes().rpartition(b"\n")
+            rows = [json.loads(line) for line in whole.splitlines() if line.strip()]
+            found = [(row.pop("origin"), _trial_of(row)) for row in rows]
+            if torn and not torn.startswith(_FIRST):
+                raise ValueError("its last line is not one")  # noqa: TRY301 - told as the others are
+            if torn:  # the last one was cut off
+                os.truncate(self._path, len(whole) + len(newline))
+            return [trial for own, trial in found if own == self._origin]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArgumentError(f"{self._path} holds no trials of a sweep: {error}") from error
+
+
+def _trial_of(row: Mapping[str, Any]) -> Trial:
+    return Trial(**{**row, "cell": tuple(map(tuple, row["cell"])), "rates": tuple(row["rates"])})
+
+
+def _other(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    names = [name for name in now if before.get(name) != now[name]] or sorted(before.keys() - now.keys())
+    return f"its {names[0]} was {before.get(names[0])!r}, and is {now.get(names[0])!r} here"
 
 
 def sweep(
@@ -291,7 +326,8 @@ def sweep(
     if budget is not None and budget <= 0:
         raise ArgumentError(f"budget is a number of seconds above 0, not {budget!r}")
     benches, skipped = _benches(bench, search.cells(space, list(ConsumerSettings().values())))
-    journal, trials = Journal(resume), []
+    own = origin(bench, space, warm_up)
+    journal, trials = Journal(resume, own), []
     given = list(benches)
 
     def measure(turn: int, cell: Cell, length: float) -> Trial:
@@ -313,8 +349,8 @@ def sweep(
         for trial in all_trials():
             trials.append(trial)
             advance(round(trial.seconds))
-    values = {name: list(dict.fromkeys(values)) for name, values in space.items()}
-    return SweepResult(bench.setup, values, strategy, tuple(trials), tuple(skipped))
+    values = {name: list(dict.fromkeys(map(search.plain, values))) for name, values in space.items()}
+    return SweepResult(bench.setup, values, strategy, tuple(trials), tuple(skipped), own)
 
 
 def _benches(bench: Bench, given: Sequence[Cell]) -> tuple[dict[Cell, Bench], list[str]]:
@@ -335,7 +371,7 @@ def _of_settings(cell: Cell) -> dict[str, Any]:
 
 
 def _trial(turn: int, cell: Cell, seconds: float, found: Measurement) -> Trial:
-    rates = tuple(average(part, "records_rate") for part in blocks(found.samples))
+    rates = tuple(average(part, "records_rate") for part in blocks(found.samples)) or (0.0,)  # nothing came
     bottleneck = found.advice.bottleneck
     return Trial(cell, turn, seconds, rates, found.average("bytes_rate"), found.cpu, found.memory_bytes, bottleneck)
 

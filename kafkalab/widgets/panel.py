@@ -115,6 +115,8 @@ class Panel:
             act()
         except (KafkalabError, OSError) as error:
             self._say(str(error))
+        except Exception as error:  # noqa: BLE001 - a notebook would put it into a log
+            self._say(f"this could not be done: {type(error).__name__}: {error}")
         self._pulse.poke()
 
     def _say(self, text: str) -> None:

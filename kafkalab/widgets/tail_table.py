@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from kafkalab.cells import kernel_shell
-from kafkalab.errors import ArgumentError
+from kafkalab.errors import KafkalabError
+from kafkalab.text import safe
 from kafkalab.widgets.rows import STYLE, message_html, table_html
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class TailTable(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._where.layout.width = "430px"
         self._where.style.description_width = "36px"
         self._where.observe(lambda _: self._wish(self._filter), "value")
-        title = ipywidgets.HTML(f'{STYLE}<div class="kafkalab-topic">{escape(tail.topic)}</div>')
+        title = ipywidgets.HTML(f'{STYLE}<div class="kafkalab-topic">{escape(safe(tail.topic))}</div>')
         top = ipywidgets.HBox([title, self._status], layout={"justify_content": "space-between"})
         controls = ipywidgets.HBox([self._pause, self._stop, take, self._where], layout={"flex_flow": "row wrap"})
         super().__init__([top, controls, self._message, self._rows])
@@ -99,17 +100,29 @@ class TailTable(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def _draw(self) -> None:
         with self._turn:
             while self._wishes:
-                self._wishes.popleft()()
-            tail = self._tail
-            self._status.value = f'<div class="kafkalab-status">{tail.status}{self._state()}</div>'
-            self._pause.description = "Resume" if tail.paused else "Pause"
-            self._stop.disabled = not tail.running
-            if tail.error is not None:
-                self._say(str(tail.error), wrong=True)
-            now = (tail.seen - tail.behind, tail.paused, self._where.value, tail.running)
-            if now != self._drawn:
-                self._drawn = now
-                self._rows.value = self._table()
+                self._try(self._wishes.popleft())
+            self._try(self._show)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        """Do something that records or a person can make fail; say so, where it does, and go on."""
+        try:
+            act()
+        except KafkalabError as error:
+            self._say(str(error), wrong=True)
+        except Exception as error:  # noqa: BLE001 - in a thread nobody would see it, and the next one may do
+            self._say(f"this could not be shown: {type(error).__name__}: {error}", wrong=True)
+
+    def _show(self) -> None:
+        tail = self._tail
+        self._status.value = f'<div class="kafkalab-status">{tail.status}{self._state()}</div>'
+        self._pause.description = "Resume" if tail.paused else "Pause"
+        self._stop.disabled = not tail.running
+        if tail.error is not None:
+            self._say(str(tail.error), wrong=True)
+        now = (tail.seen - tail.behind, tail.paused, self._where.value, tail.running)
+        if now != self._drawn:
+            self._drawn = now
+            self._rows.value = self._table()
 
     def _state(self) -> str:
         return "" if self._tail.running else " · failed" if self._tail.error else " · stopped"
@@ -127,12 +140,8 @@ class TailTable(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             self._tail.pause()
 
     def _filter(self) -> None:
-        try:
-            self._tail.filter(self._where.value.strip() or None)
-        except ArgumentError as error:
-            self._say(str(error), wrong=True)
-        else:
-            self._say("", wrong=False)
+        self._tail.filter(self._where.value.strip() or None)
+        self._say("", wrong=False)
 
     def _take(self) -> None:
         """Put the rows where the next cell finds them, under a name that is not taken."""

@@ -22,6 +22,39 @@ pub enum Front<'a> {
     Whole(RawBatch<'a>),
     /// The response ended within a batch of this many bytes (if that was still to be read), or at the end of one.
     Cut(Option<usize>),
+    /// Messages of format v0 or v1, which are not read here.
+    Old,
+}
+
+/// Sees to it that the batches of one answer rise: their offsets stand outside of their checksums.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Order {
+    /// Where the last batch has ended.
+    lowest: i64,
+}
+
+impl Order {
+    /// Read the header of the first batch, and check that it does not begin before the last has ended.
+    pub fn front<'a>(&self, data: &'a [u8]) -> Result<Front<'a>, BatchError> {
+        let front = front(data)?;
+        match &front {
+            Front::Whole(raw_batch) if !self.allows(raw_batch) => Err(BatchError {
+                base_offset: raw_batch.base_offset,
+                fault: Fault::Corrupt("its offsets do not follow those of the batch before"),
+            }),
+            _ => Ok(front),
+        }
+    }
+
+    /// Whether a batch can stand here.
+    pub fn allows(&self, raw_batch: &RawBatch<'_>) -> bool {
+        self.lowest <= raw_batch.base_offset
+    }
+
+    /// Go behind a batch.
+    pub fn pass(&mut self, raw_batch: &RawBatch<'_>) {
+        self.lowest = raw_batch.next_offset;
+    }
 }
 
 /// A batch whose header has been read and found possible, and nothing more.
@@ -38,6 +71,13 @@ pub struct RawBatch<'a> {
     base_timestamp: i64,
     max_timestamp: i64,
     record_count: usize,
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    Abort,
+    Commit,
 }
 
 /// How far the records of a batch have been read.
@@ -65,6 +105,7 @@ pub fn front(data: &[u8]) -> Result<Front<'_>, BatchError> {
     };
     match bytes.get(MAGIC_AT) {
         Some(2) => {}
+        Some(0 | 1) => return Ok(Front::Old),
         Some(&magic) => return fail(Fault::Magic(i8::from_be_bytes([magic]))),
         None => return fail(Fault::Corrupt("it is shorter than a header")),
     }
@@ -209,17 +250,21 @@ impl RawBatch<'_> {
         (self.record_count == 0 || payload.0.is_empty()).then_some(true)
     }
 
-    /// Whether the payload of a control batch aborts a transaction.
-    pub fn aborts(&self, payload: &[u8]) -> Result<bool, Fault> {
+    /// How the payload of a control batch ends a transaction; compaction may have emptied it.
+    pub fn marker(&self, payload: &[u8]) -> Result<Option<Marker>, Fault> {
         if self.record_count == 0 {
-            return Ok(false);
+            return Ok(None);
         }
-        let marker = marker_type(payload).ok_or(Fault::Corrupt("its transaction marker is cut"))?;
-        Ok(marker == 0)
+        match marker_type(payload) {
+            Some(0) => Ok(Some(Marker::Abort)),
+            Some(1) => Ok(Some(Marker::Commit)),
+            Some(_) => Ok(None),
+            None => Err(Fault::Corrupt("its transaction marker is cut")),
+        }
     }
 }
 
-/// Read the type of the first control record: 0 aborts, 1 commits.
+/// Read the type of the first control record.
 fn marker_type(payload: &[u8]) -> Option<i16> {
     let mut payload = Reader(payload);
     payload.varint()?; // length

@@ -5,6 +5,10 @@ use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 use crate::batch::{is_no_timestamp, nullable};
 use crate::reader::Reader;
 
+/// What the names of the headers of a step may take.
+const MOST_NAME_BYTES: usize = 512 << 20;
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// Which values are there; nothing is kept before the first null.
 #[derive(Debug, Default)]
 pub struct Validity(Option<BooleanBufferBuilder>);
@@ -109,17 +113,17 @@ impl Headers {
         record.0.is_empty().then_some(())
     }
 
-    /// Bytes that are not UTF-8 are legal in a name and shown as `\xNN`.
+    /// Bytes that are not UTF-8 are legal in a name and shown as `\xNN`, which must not make much more of them.
     fn push_key(&mut self, key: &[u8]) -> Option<()> {
+        let names = &mut self.keys.data;
         for chunk in key.utf8_chunks() {
-            self.keys.data.extend_from_slice(chunk.valid().as_bytes());
-            for byte in chunk.invalid() {
-                self.keys
-                    .data
-                    .extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+            names.extend_from_slice(chunk.valid().as_bytes());
+            for &byte in chunk.invalid() {
+                let [high, low] = [byte >> 4, byte & 0xf].map(|digit| HEX[usize::from(digit)]);
+                names.extend_from_slice(&[b'\\', b'x', high, low]);
             }
+            (names.len() <= MOST_NAME_BYTES).then_some(())?;
         }
-        i32::try_from(self.keys.data.len()).ok()?;
         self.keys.end();
         Some(())
     }

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fetch::FetchResponse;
 use crate::response::{self, VERSIONS};
 use crate::tls::{self, ClientSetup};
-use crate::wire::{Family, Patience, Stream};
+use crate::wire::{self, Family, Patience, Stream};
 use crate::workspace::{Pool, Workspace};
 
 /// Ends waits of other threads.
@@ -111,6 +111,7 @@ impl Connection {
                 .map(|tls| ClientSetup::new(&tls.options, name))
                 .transpose()?;
             Stream::connect(host, port, family, setup, &mut patience)
+                .inspect_err(wire::note_failure)
         })?;
         let socket = stream.socket()?;
         Ok(Self {
@@ -152,13 +153,16 @@ impl Connection {
         Ok(PyBytes::new(py, &frame))
     }
 
-    #[pyo3(signature = (timeout, *, version, correlation_id, stop=None))]
+    #[pyo3(signature = (timeout, *, version, correlation_id, partitions, max_bytes, stop=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn receive_fetch(
         &self,
         py: Python<'_>,
         timeout: f64,
         version: i16,
         correlation_id: i32,
+        partitions: usize,
+        max_bytes: usize,
         stop: Option<&StopFlag>,
     ) -> PyResult<FetchResponse> {
         check_version(version)?;
@@ -166,9 +170,9 @@ impl Connection {
         Ok(py.detach(|| {
             self.talk(|stream| {
                 let mut workspace = Pool::take(&self.pool);
-                let length = stream.receive_length(self.max_frame_bytes, &mut patience)?;
+                let length = stream.receive_length(max_bytes, &mut patience)?;
                 stream.fill(workspace.frame_mut(length), &mut patience)?;
-                parse(workspace, version, correlation_id)
+                parse(workspace, version, correlation_id, partitions)
             })
         })?)
     }
@@ -193,7 +197,8 @@ impl Connection {
         let stream = held.as_mut().ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotConnected, "the connection is closed")
         })?;
-        work(stream).inspect_err(|_| {
+        work(stream).inspect_err(|error| {
+            wire::note_failure(error);
             _ = self.socket.shutdown(Shutdown::Both);
             *held = None;
         })
@@ -227,8 +232,13 @@ pub fn check_version(version: i16) -> PyResult<()> {
 }
 
 /// Read a response that lies in the workspace.
-fn parse(workspace: Workspace, version: i16, correlation_id: i32) -> Result<FetchResponse, Error> {
-    let response = response::parse(workspace.frame(), version)?;
+fn parse(
+    workspace: Workspace,
+    version: i16,
+    correlation_id: i32,
+    partitions: usize,
+) -> Result<FetchResponse, Error> {
+    let response = response::parse(workspace.frame(), version, partitions)?;
     if response.correlation_id != correlation_id {
         return Err(Error::Malformed(
             "it answers another request: its correlation id is not the one sent",

@@ -11,7 +11,7 @@ pub struct Malformed(pub &'static str);
 pub enum Fault {
     /// Its bytes contradict its checksum, its header or its format.
     Corrupt(&'static str),
-    /// It is of another format than v2.
+    /// It is of a format that nobody knows.
     Magic(i8),
     /// It holds more decompressed bytes than the limit.
     TooLarge(usize),
@@ -30,7 +30,7 @@ impl fmt::Display for Fault {
             Self::Corrupt(reason) => write!(f, "the record batch is corrupt: {reason}"),
             Self::Magic(magic) => write!(
                 f,
-                "the record batch has the old message format v{magic}, not v2"
+                "the record batch has the unknown message format v{magic}, not v2"
             ),
             Self::TooLarge(limit) => write!(
                 f,

@@ -15,6 +15,8 @@ pub struct Framed<'v> {
 const ID_BYTES: usize = 5;
 /// A message in a file is at most so deep, and has at most so many before it; more is no sense.
 const MOST_INDEXES: u64 = 100;
+const IN_HEADERS: &str =
+    "ids in headers, such as __value_schema_id or apicurio.value.globalId, are not supported";
 
 /// Look at the front of every value.
 pub fn split(values: &BinaryArray, indexes: bool) -> Framed<'_> {
@@ -50,12 +52,15 @@ pub fn split(values: &BinaryArray, indexes: bool) -> Framed<'_> {
 fn front(value: &[u8], indexes: bool) -> Result<&[u8], String> {
     match value {
         [0, rest @ ..] if rest.len() >= 4 => {}
-        [0, ..] => return Err("no schema id: the value ends before it".to_owned()),
+        [0, ..] => {
+            return Err(format!(
+                "no schema id: the value ends before it ({IN_HEADERS})"
+            ));
+        }
         [] => return Err("no schema id: the value is empty".to_owned()),
         [first, ..] => {
             return Err(format!(
-                "no schema id: the value begins with the byte {first:#04x}, not with 0 and four bytes \
-                 (ids in headers, __value_schema_id, are not looked at)"
+                "no schema id: the value begins with the byte {first:#04x}, not with 0 and four bytes ({IN_HEADERS})"
             ));
         }
     }

@@ -4,6 +4,7 @@ mod answers;
 mod arrow;
 mod avro;
 mod batch;
+mod budget;
 mod build_info;
 mod columns;
 mod compression;
@@ -19,6 +20,7 @@ mod json;
 mod json_column;
 mod json_cursor;
 mod json_fields;
+mod map_keys;
 mod plan;
 mod protobuf;
 mod reader;
@@ -31,6 +33,7 @@ mod step;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tls;
 mod typed;
 mod wire;
@@ -60,7 +63,7 @@ mod _native {
         TlsError, UnsupportedMagicError,
     };
     #[pymodule_export]
-    use crate::fetch::{FetchResponse, PartitionHead, Step};
+    use crate::fetch::{FetchResponse, PartitionHead, Step, Transactions};
     #[pymodule_export]
     use crate::requests::{
         api_versions_request, consumer_group_describe_request, describe_groups_request,

@@ -1,10 +1,12 @@
 //! The batches of one partition to columns, a bounded step at a time.
 
-use crate::batch::{Front, Progress, RawBatch, front};
+use std::sync::{Arc, Mutex};
+
+use crate::batch::{Front, Order, Progress, RawBatch};
 use crate::columns::Columns;
 use crate::compression::Decompressor;
 use crate::error::{BatchError, Fault};
-use crate::isolation::Aborted;
+use crate::isolation::{Aborted, Seen};
 use crate::response::AbortedTransaction;
 
 /// Arrow's offsets have 32 bits.
@@ -43,6 +45,7 @@ pub struct Cursor {
     position: usize,
     next_offset: i64,
     end: i64,
+    order: Order,
     aborted: Aborted,
     /// The size of the batch at `position`, which the decompressor holds since it was too much for the last step.
     held: Option<usize>,
@@ -52,12 +55,18 @@ pub struct Cursor {
 
 impl Cursor {
     /// Stand before the records with offsets in `start..end`.
-    pub fn new(start: i64, end: i64, aborted: &[AbortedTransaction]) -> Self {
+    pub fn new(
+        start: i64,
+        end: i64,
+        aborted: &[AbortedTransaction],
+        seen: Arc<Mutex<Seen>>,
+    ) -> Self {
         Self {
             position: 0,
             next_offset: start,
             end,
-            aborted: Aborted::new(aborted),
+            order: Order::default(),
+            aborted: Aborted::new(aborted, seen),
             held: None,
             given: Progress::default(),
         }
@@ -65,7 +74,8 @@ impl Cursor {
 
     /// Whether it is known that no step follows.
     pub fn is_done(&self, records: &[u8]) -> bool {
-        self.held.is_none() && matches!(front(&records[self.position..]), Ok(Front::Cut(_)))
+        let front = self.order.front(&records[self.position..]);
+        self.held.is_none() && matches!(front, Ok(Front::Cut(_) | Front::Old))
     }
 
     /// Read on; `None` when no whole batch is left.
@@ -85,6 +95,7 @@ impl Cursor {
                 Ok(Some(size)) => {
                     used += size;
                     self.position += raw_batch.size();
+                    self.order.pass(&raw_batch);
                     self.held = None;
                     self.given = Progress::default();
                     self.next_offset = self.next_offset.max(raw_batch.next_offset);
@@ -116,7 +127,7 @@ impl Cursor {
         records: &'a [u8],
         first: bool,
     ) -> Result<Option<RawBatch<'a>>, BatchError> {
-        match front(&records[self.position..]) {
+        match self.order.front(&records[self.position..]) {
             Ok(Front::Whole(raw_batch)) if raw_batch.base_offset < self.end => Ok(Some(raw_batch)),
             Ok(Front::Whole(raw_batch)) => {
                 self.next_offset = self.next_offset.max(raw_batch.base_offset);
@@ -124,7 +135,7 @@ impl Cursor {
                 Ok(None)
             }
             Err(error) if first => Err(error),
-            Ok(Front::Cut(_)) | Err(_) => Ok(None),
+            Ok(Front::Cut(_) | Front::Old) | Err(_) => Ok(None),
         }
     }
 

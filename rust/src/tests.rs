@@ -8,6 +8,7 @@
 )]
 
 use std::io::Write;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int64Type, TimestampMillisecondType};
@@ -124,13 +125,21 @@ fn read_on(records: &[u8], mut cursor: Cursor, options: Options) -> (Outcome, Op
 }
 
 fn read(records: &[u8], options: Options) -> Outcome {
-    let (outcome, error) = read_on(records, Cursor::new(0, i64::MAX, &[]), options);
+    let (outcome, error) = read_on(
+        records,
+        Cursor::new(0, i64::MAX, &[], Arc::default()),
+        options,
+    );
     assert_eq!(error, None);
     outcome
 }
 
 fn fault(records: &[u8], options: Options) -> BatchError {
-    let (outcome, error) = read_on(records, Cursor::new(0, i64::MAX, &[]), options);
+    let (outcome, error) = read_on(
+        records,
+        Cursor::new(0, i64::MAX, &[], Arc::default()),
+        options,
+    );
     assert_eq!(outcome.rows, []);
     error.unwrap()
 }
@@ -236,7 +245,7 @@ proptest! {
     fn what_was_encoded_is_read(batches in any_batches(), start in 0..80_i64, length in 0..80_i64, step in 0..2_000_usize) {
         let end = start + length;
         let options = Options { max_step_bytes: step, ..ALL };
-        let (outcome, error) = read_on(&encode(&batches), Cursor::new(start, end, &[]), options);
+        let (outcome, error) = read_on(&encode(&batches), Cursor::new(start, end, &[], Arc::default()), options);
         prop_assert_eq!(error, None);
         let wanted: Vec<_> = batches.iter().flat_map(expected).filter(|row| (start..end).contains(&row.offset)).collect();
         prop_assert_eq!(&outcome.rows, &wanted);
@@ -282,13 +291,13 @@ proptest! {
     fn any_bytes_are_records_or_a_fault(bytes in vec(any::<u8>(), 0..400), codec in 0..8_i16, count in 0..20_usize) {
         let records = vec![Record::default(); count];
         let batch = Batch { attributes: codec, last_offset_delta: 30, records, ..Batch::default() };
-        read_on(&batch.encode_around(&bytes), Cursor::new(0, i64::MAX, &[]), ALL);
+        read_on(&batch.encode_around(&bytes), Cursor::new(0, i64::MAX, &[], Arc::default()), ALL);
     }
 }
 
 /// Read a frame to its end or its error.
 fn read_frame(frame: &[u8], version: i16) -> bool {
-    let Ok(parsed) = parse(frame, version) else {
+    let Ok(parsed) = parse(frame, version, usize::MAX) else {
         return false;
     };
     let options = Options {
@@ -297,7 +306,7 @@ fn read_frame(frame: &[u8], version: i16) -> bool {
         ..ALL
     };
     parsed.partitions.iter().all(|partition| {
-        let cursor = Cursor::new(0, i64::MAX, &partition.aborted);
+        let cursor = Cursor::new(0, i64::MAX, &partition.aborted, Arc::default());
         read_on(&frame[partition.records.clone()], cursor, options)
             .1
             .is_none()
@@ -361,7 +370,7 @@ fn a_response_is_read_in_every_version_whole_cut_and_not_with_bytes_left_over() 
             throttle_ms,
             error_code,
             partitions,
-        } = parse(&frame, version).unwrap();
+        } = parse(&frame, version, usize::MAX).unwrap();
         assert_eq!(
             (correlation_id, throttle_ms, error_code, partitions.len()),
             (7, 5, 0, 5)
@@ -382,15 +391,22 @@ fn a_response_is_read_in_every_version_whole_cut_and_not_with_bytes_left_over() 
             }]
         );
         assert_eq!(last.whole.next_offset, Some(44));
+        assert_eq!(
+            (last.whole.base_offset, last.whole.after_gap),
+            (Some(10), None)
+        );
         assert_eq!(&frame[last.records.clone()], &sections()[4].records);
         for cut in 0..frame.len() {
             assert!(
-                matches!(parse(&frame[..cut], version), Err(Malformed(_))),
+                matches!(parse(&frame[..cut], version, usize::MAX), Err(Malformed(_))),
                 "{version} {cut}"
             );
         }
         let longer = [&frame[..], &[0]].concat();
-        assert!(matches!(parse(&longer, version), Err(Malformed(_))));
+        assert!(matches!(
+            parse(&longer, version, usize::MAX),
+            Err(Malformed(_))
+        ));
     }
 }
 
@@ -413,7 +429,7 @@ fn the_scan_tells_the_size_of_a_cut_batch() {
                 records,
             }],
         );
-        let scanned = parse(&frame, 11).unwrap().partitions[0].whole;
+        let scanned = parse(&frame, 11, usize::MAX).unwrap().partitions[0].whole;
         assert_eq!(
             (scanned.next_offset, scanned.cut_batch_bytes),
             (Some(6), size)
@@ -446,7 +462,7 @@ fn aborted_transactions_are_hidden_from_the_reader_of_committed_records() {
         };
         let (outcome, error) = read_on(
             &encode(&batches),
-            Cursor::new(0, i64::MAX, &aborted),
+            Cursor::new(0, i64::MAX, &aborted, Arc::default()),
             options,
         );
         assert_eq!(error, None);
@@ -457,7 +473,7 @@ fn aborted_transactions_are_hidden_from_the_reader_of_committed_records() {
         assert_eq!(outcome.next_offset, Some(10));
         let (outcome, _) = read_on(
             &encode(&batches),
-            Cursor::new(0, i64::MAX, &aborted),
+            Cursor::new(0, i64::MAX, &aborted, Arc::default()),
             Options {
                 max_step_bytes,
                 ..ALL
@@ -466,6 +482,140 @@ fn aborted_transactions_are_hidden_from_the_reader_of_committed_records() {
         assert_eq!(outcome.offsets(), [0, 1, 2, 3, 5, 8]);
         assert_eq!(outcome.next_offset, Some(10));
     }
+}
+
+#[test]
+fn a_marker_that_contradicts_the_list_of_aborted_transactions_is_a_fault() {
+    for (listed, kind) in [(false, 0), (true, 1)] {
+        let batches = [
+            Batch::of(0, &["mine"]).with(0x10, 7),
+            Batch::of(1, &["another"]).with(0x10, 8),
+            Batch::marker(2, 7, kind),
+            Batch::marker(3, 8, 1),
+        ];
+        let aborted = [AbortedTransaction {
+            producer_id: 7,
+            first_offset: 0,
+        }];
+        let aborted = if listed { &aborted[..] } else { &[] };
+        for max_step_bytes in [0, 1 << 20] {
+            let options = Options {
+                max_step_bytes,
+                ..COMMITTED
+            };
+            let cursor = Cursor::new(0, i64::MAX, aborted, Arc::default());
+            let (_, error) = read_on(&encode(&batches), cursor, options);
+            assert!(matches!(
+                error,
+                Some(BatchError {
+                    base_offset: 2,
+                    fault: Fault::Corrupt(_)
+                })
+            ));
+        }
+    }
+}
+
+#[test]
+fn a_marker_that_compaction_has_emptied_says_nothing() {
+    let emptied = Batch {
+        records: vec![],
+        ..Batch::marker(1, 7, 1)
+    };
+    let batches = [
+        Batch::of(0, &["aborted"]).with(0x10, 7),
+        emptied,
+        Batch::of(2, &["plain"]),
+    ];
+    let aborted = [AbortedTransaction {
+        producer_id: 7,
+        first_offset: 0,
+    }];
+    let cursor = Cursor::new(0, i64::MAX, &aborted, Arc::default());
+    let (outcome, error) = read_on(&encode(&batches), cursor, COMMITTED);
+    assert_eq!((outcome.values(), error), (vec!["plain"], None));
+}
+
+#[test]
+fn offsets_that_fall_from_batch_to_batch_are_a_fault() {
+    let good = [Batch::of(5, &["a", "b"]), Batch::of(7, &["c"])];
+    assert_eq!(read(&encode(&good), ALL).offsets(), [5, 6, 7]);
+    for bad in [
+        [Batch::of(5, &["a", "b"]), Batch::of(6, &["c"])],
+        [Batch::of(9, &["c"]), Batch::of(5, &["a", "b"])],
+    ] {
+        let bytes = encode(&bad);
+        let cursor = Cursor::new(0, i64::MAX, &[], Arc::default());
+        let (outcome, error) = read_on(&bytes, cursor, ALL);
+        assert_eq!(outcome.rows.len(), bad[0].records.len());
+        let error = error.unwrap();
+        assert_eq!(error.base_offset, bad[1].base_offset);
+        assert!(matches!(error.fault, Fault::Corrupt(_)));
+        let frame = testing::response(11, &[section(bytes)]);
+        let scanned = parse(&frame, 11, 1).unwrap().partitions[0].whole;
+        assert_eq!(scanned.misplaced, Some(bad[1].base_offset));
+    }
+}
+
+fn section(records: Vec<u8>) -> Section {
+    Section {
+        topic: "t",
+        partition: 0,
+        aborted: vec![],
+        records,
+    }
+}
+
+#[test]
+fn messages_of_an_old_format_end_what_is_read_and_are_announced() {
+    for magic in [0, 1] {
+        let mut old = Batch::of(6, &["old"]).encode();
+        old[16] = magic;
+        let records = [Batch::of(5, &["a"]).encode(), old].concat();
+        assert_eq!(read(&records, ALL).values(), ["a"]);
+        let frame = testing::response(11, &[section(records)]);
+        let scanned = parse(&frame, 11, 1).unwrap().partitions[0].whole;
+        assert_eq!((scanned.next_offset, scanned.old_format), (Some(6), true));
+    }
+}
+
+#[test]
+fn more_partitions_than_were_asked_for_are_malformed() {
+    let frame = testing::response(11, &sections());
+    assert_eq!(parse(&frame, 11, 5).unwrap().partitions.len(), 5);
+    for most in 0..5 {
+        assert!(matches!(parse(&frame, 11, most), Err(Malformed(_))));
+    }
+}
+
+#[test]
+fn of_the_aborted_transactions_those_are_kept_that_can_hide_a_batch() {
+    let batches = [Batch::of(5, &["a"]).with(0x10, 7), Batch::of(6, &["b"])];
+    let listed: Vec<_> = (0..1_000).map(|number| (number, 0)).collect();
+    let aborted = [listed, vec![(7, 5), (7, 7)]].concat();
+    let frame = testing::response(
+        11,
+        &[Section {
+            aborted,
+            ..section(encode(&batches))
+        }],
+    );
+    let kept = &parse(&frame, 11, 1).unwrap().partitions[0].aborted;
+    let offsets: Vec<_> = kept.iter().map(|one| one.first_offset).collect();
+    assert_eq!(offsets, [0, 5]);
+    assert!(kept.iter().all(|one| one.producer_id == 7));
+}
+
+#[test]
+fn a_header_s_name_that_is_no_text_is_written_out() {
+    let mut record = Batch::of(0, &["a"]).records.remove(0);
+    record.headers = vec![(b"a\xff\x0bz".to_vec(), None)];
+    let batch = Batch {
+        records: vec![record],
+        ..Batch::default()
+    };
+    let outcome = read(&batch.encode(), ALL);
+    assert_eq!(outcome.rows[0].headers[0].0, "a\\xff\u{b}z");
 }
 
 #[test]
@@ -494,7 +644,7 @@ fn a_range_ends_at_a_batch_that_begins_behind_it() {
         (0, 3, vec![], 5),
         (9, 51, vec![50], 51),
     ] {
-        let (outcome, error) = read_on(&records, Cursor::new(start, end, &[]), ALL);
+        let (outcome, error) = read_on(&records, Cursor::new(start, end, &[], Arc::default()), ALL);
         assert_eq!(
             (outcome.offsets(), outcome.next_offset, error),
             (offsets, Some(next), None)
@@ -555,7 +705,7 @@ fn a_changed_byte_is_told_by_the_checksum_unless_it_is_off() {
     let mut records = encode(&[Batch::of(0, &["a"]), Batch::of(1, &["b"])]);
     let last_value = records.len() - 2;
     records[last_value] = b'c';
-    let (outcome, error) = read_on(&records, Cursor::new(0, i64::MAX, &[]), ALL);
+    let (outcome, error) = read_on(&records, Cursor::new(0, i64::MAX, &[], Arc::default()), ALL);
     assert_eq!(
         (outcome.values(), outcome.next_offset),
         (vec!["a"], Some(1))
@@ -590,7 +740,7 @@ fn the_records_of_a_broken_batch_are_not_given_away() {
     });
     broken.records[1].headers = vec![(b"h".to_vec(), Some(b"v".to_vec()))];
     let records = encode(&[Batch::of(0, &["a"]), broken]);
-    let (outcome, error) = read_on(&records, Cursor::new(0, i64::MAX, &[]), ALL);
+    let (outcome, error) = read_on(&records, Cursor::new(0, i64::MAX, &[], Arc::default()), ALL);
     assert_eq!(
         (outcome.values(), outcome.next_offset),
         (vec!["a"], Some(1))
@@ -599,14 +749,14 @@ fn the_records_of_a_broken_batch_are_not_given_away() {
 }
 
 #[test]
-fn an_old_format_is_named() {
+fn an_unknown_format_is_named() {
     let mut records = Batch::of(42, &["a"]).encode();
-    records[16] = 1;
+    records[16] = 3;
     assert_eq!(
         fault(&records, ALL),
         BatchError {
             base_offset: 42,
-            fault: Fault::Magic(1)
+            fault: Fault::Magic(3)
         }
     );
 }
@@ -651,7 +801,7 @@ fn offsets_that_do_not_rise_are_corrupt_in_steps_of_any_size() {
                 max_step_bytes,
                 ..ALL
             };
-            let cursor = Cursor::new(0, i64::MAX, &[]);
+            let cursor = Cursor::new(0, i64::MAX, &[], Arc::default());
             let (_, error) = read_on(&batch.encode(), cursor, options);
             assert_eq!(error.unwrap().base_offset, 5, "{deltas:?}");
         }

@@ -1,4 +1,4 @@
-"""A way to a broker that is longer than the loopback's: every byte comes so much later."""
+"""A way to a broker that is longer than the loopback's, that can be silent, or break."""
 
 import contextlib
 import queue
@@ -23,6 +23,8 @@ class Proxy:
         self._answered = True
         self._target = 0
         self._known = threading.Event()
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -33,6 +35,22 @@ class Proxy:
         """Say where connections go."""
         self._target = port
         self._known.set()
+
+    def hold(self) -> None:
+        """Forward nothing more, in either direction; connections stay open, and new ones are accepted."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        """Forward again, first what was held back."""
+        self._flowing.set()
+
+    def cut(self) -> None:
+        """End every connection that is open."""
+        opened, self._open = self._open, []
+        for each in opened:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
 
     def _start(self, *call: object) -> None:
         target, *args = call
@@ -46,13 +64,20 @@ class Proxy:
                 near, _ = self._server.accept()
                 self._open.append(near)
                 self._known.wait()
-                far = socket.create_connection(("127.0.0.1", self._target))
-                self._open.append(far)
-                for source, sink in ((near, far), (far, near)):
-                    late: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-                    asks = source is near
-                    self._start(self._take, source, late, asks)
-                    self._start(self._give, late, sink, not asks)
+                self._connect(near)
+
+    def _connect(self, near: socket.socket) -> None:
+        try:
+            far = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:  # nothing listens there now
+            near.close()
+            return
+        self._open.append(far)
+        for source, sink in ((near, far), (far, near)):
+            late: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+            asks = source is near
+            self._start(self._take, source, late, asks)
+            self._start(self._give, late, sink, not asks)
 
     def _take(self, source: socket.socket, late: "queue.SimpleQueue[tuple[float, bytes]]", asks: bool) -> None:  # noqa: FBT001 - by position
         data = b"begin"
@@ -71,6 +96,7 @@ class Proxy:
             while True:
                 at, data = late.get()
                 pause.wait(max(at - time.monotonic(), 0))
+                self._flowing.wait()
                 if not data:
                     sink.shutdown(socket.SHUT_WR)
                     return
@@ -80,6 +106,7 @@ class Proxy:
     def close(self) -> None:
         """End all connections."""
         self._known.set()
+        self._flowing.set()
         for each in (self._server, *self._open):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)

@@ -176,7 +176,7 @@ class TestExport:
         (written,) = lab.export(hostile.topic, tmp_path, format=file_format, headers=True).to_dict("records")
         read = {"parquet": pyarrow.parquet.read_table, "feather": pyarrow.feather.read_table}[file_format]
         assert rows(read(written["path"])) == hostile.visible("read_committed")
-        assert [path.name for path in tmp_path.glob("[!_]*")] == [f"{hostile.topic}+0+0-10.{file_format}"]
+        assert [path.name for path in tmp_path.glob("[!_]*")] == [f"part-{hostile.topic}+0+0-10.{file_format}"]
         told = tuple(written[name] for name in ("partition", "start", "end", "rows", "bytes"))
         assert told == (0, 0, 10, 10, Path(written["path"]).stat().st_size)
 
@@ -206,7 +206,7 @@ class TestExport:
         log.write(1, Record(None, b"fine"), Record(None, b"\xff"))
         with pytest.raises(kl.DecodeError, match=rf"{log.topic}\[1\]@1: .*parquet"):
             lab.export(log.topic, tmp_path, format="csv")
-        assert [path.name for path in tmp_path.glob("[!_]*")] == [f"{log.topic}+0+0-1.csv"]
+        assert [path.name for path in tmp_path.glob("[!_]*")] == [f"part-{log.topic}+0+0-1.csv"]
 
     @pytest.mark.parametrize("level", LEVELS)
     def test_every_kind_of_log(self, lab: kl.Lab, kafka: ApacheKafka, tmp_path: Path, level: str) -> None:

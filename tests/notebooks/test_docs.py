@@ -63,7 +63,7 @@ def test_its_code_runs(
         assert len(names["some"]) + len(names["rest"]) == lab.describe("orders")["span"].sum()
     if path.name == "README.md":
         assert (names["big"]["amount"] > 100).all()
-        assert len(list((folder / "out").glob("orders+*.parquet"))) == 4
+        assert len(list((folder / "out").glob("part-orders+*.parquet"))) == 4
 
 
 def test_the_lines_of_the_command_line_run(

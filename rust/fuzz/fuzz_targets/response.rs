@@ -1,6 +1,8 @@
 //! Any bytes are a response, read step by step to its end, or have the one declared fault.
 #![no_main]
 
+use std::sync::Arc;
+
 use arbitrary::Arbitrary;
 use kafkalab_fuzz::compression::Decompressor;
 use kafkalab_fuzz::response::{VERSIONS, parse};
@@ -25,7 +27,7 @@ fuzz_target!(|given: (Asked, &[u8])| {
     let (asked, frame) = given;
     let versions = VERSIONS.count();
     let version = VERSIONS.start() + i16::try_from(usize::from(asked.version) % versions).unwrap();
-    let Ok(response) = parse(frame, version) else {
+    let Ok(response) = parse(frame, version, usize::MAX) else {
         return;
     };
     let options = Options {
@@ -38,7 +40,12 @@ fuzz_target!(|given: (Asked, &[u8])| {
     let mut decompressor = Decompressor::default();
     for partition in &response.partitions {
         let records = &frame[partition.records.clone()];
-        let mut cursor = Cursor::new(asked.start, asked.end, &partition.aborted);
+        let mut cursor = Cursor::new(
+            asked.start,
+            asked.end,
+            &partition.aborted,
+            Arc::default(),
+        );
         let mut next_offset = asked.start;
         while let Ok(Some(step)) = cursor.step(records, &options, &mut decompressor) {
             assert!(step.next_offset >= next_offset);
