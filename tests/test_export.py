@@ -411,24 +411,6 @@ def prepared_and_written(made: formats.FileFormat, table: pa.Table) -> None:
     made.write(io.BytesIO(), rows.schema).write_table(rows)
 
 
-@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
-def test_nested_times_that_python_does_not_have_are_an_error_with_their_place(file_format: str) -> None:
-    kind = pa.list_(pa.timestamp("us"))
-    times = pa.chunked_array([pa.array([[0], None], kind), pa.array([[2**62]], kind)])
-    table = pa.table({"topic": ["t"] * 3, "partition": [0] * 3, "offset": [7, 8, 9], "value": times})
-    made = formats.file_format(file_format)
-    with pytest.raises(
-        DecodeError, match=r"t\[0\]@9: value: .*, and this format has no such times: export as 'parquet'"
-    ):
-        prepared_and_written(made, table)
-
-
-def test_a_date_that_python_does_not_have_is_an_error_with_its_place() -> None:
-    table = pa.table({"offset": [7], "value": pa.array([2**30], pa.date32())})
-    with pytest.raises(DecodeError, match=r"@7: value: .*, and this format has no such times"):
-        formats.file_format("jsonl").write(io.BytesIO(), table.schema).write_table(table)
-
-
 @pytest.mark.parametrize(
     "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
 )

@@ -267,7 +267,7 @@ PLACE = TopicPartition("orders", 0)
 def pool_of(offsets: range) -> Pool:
     pool = Pool("partition", 1, Hooks.of(None), lambda *_: True)
     pool.assign({PLACE: -1})
-    pool.add([[message(n) for n in offsets]])
+    pool.add([[message(n) for n in offsets]] if offsets else [])
     return pool
 
 
@@ -366,6 +366,27 @@ class TestPool:
         one.close()
         assert not pool.is_busy_here()
 
+    def test_nobody_waits_for_one_that_was_interrupted_as_it_waited(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kafkalab.group.pool._WAIT_S", 0.0001)
+        for at in range(1, 60):
+            pool = pool_of(range(0))
+            records = pool.records()
+            assert interrupted(at, next, records)
+            records.close()
+            assert ends(pool.low_waters)
+            pool.add([[message(0)]])
+            assert next(pool.records()).offset == 0
+
+    def test_nobody_waits_for_who_waited_for_records(self) -> None:
+        at, more = 0, True
+        while more:
+            at += 1
+            pool = pool_of(range(3))
+            more = interrupted(at, pool.wait_handled, 100, 0)
+            assert ends(pool.low_waters)
+            assert len(list(itertools.islice(pool.records(), 3))) == 3
+        assert at > 3
+
     def test_a_reader_that_leaves_takes_nothing_from_another(self) -> None:
         pool = Pool("partition", 2, Hooks.of(None), lambda *_: True)
         pool.assign({TopicPartition("orders", p): -1 for p in range(2)})
@@ -428,6 +449,11 @@ class TestSettings:
         ConsumerGroup(Cluster(CONFIG), Membership("g", group_protocol=protocol), "orders", settings=settings)
         with pytest.raises(kl.ConfigError, match="isolation_level='read_committed', and settings have"):
             Membership("g", isolation_level="read_committed").agreed(settings)
+
+    def test_that_were_chosen_count_though_they_are_a_default(self) -> None:
+        membership, given = Membership("g").agreed(kl.ConsumerSettings(fetch_queue_backoff_ms=1000))
+        assert membership.client_options(CONFIG, given)["fetch.queue.backoff.ms"] == 1000
+        assert Membership("g").client_options(CONFIG, {})["fetch.queue.backoff.ms"] == 1
 
     def test_of_others_say_who_assigns(self) -> None:
         assert Membership("g").agreed(kl.ConsumerSettings.preset("article"))[0].assignor == "roundrobin"
@@ -666,6 +692,24 @@ class TestMember:
         assert (client.committed_there, client.assigned) == ([], [])
         assert isinstance(member._failure, kl.AuthorizationError)
         assert "group 'billing'" in str(member._failure)
+
+
+@pytest.mark.parametrize(
+    ("level", "committed", "end"),
+    [(None, 5, 8), (None, 9, 10), ("read_committed", 9, 8), ("read_uncommitted", 5, 10)],
+)
+def test_the_end_is_what_the_group_may_read(level: str | None, committed: int, end: int) -> None:
+    class Open(Cluster):
+        def commits(self, *_: Any) -> Any:
+            return {PLACE: committed}
+
+        def watermarks(self, topic: str, partitions: Sequence[int], **_: Any) -> dict[int, Watermarks]:
+            assert topic == "orders"
+            return dict.fromkeys(partitions, Watermarks(0, 8, 10))
+
+    frame = group_offsets(Open(CONFIG), "billing", isolation_level=level)
+    assert frame["end_offset"].tolist() == [end]
+    assert frame["committed_lag"].tolist() == [end - committed]
 
 
 def test_errors_about_a_group_name_it() -> None:

@@ -97,7 +97,7 @@ class Framed:
         return self._decoders[front]
 
 
-def _own(pieces: list[_Piece], joined: pa.Schema, count: int) -> Own:
+def _own(pieces: Sequence[_Piece], joined: pa.Schema, count: int) -> Own:
     """Return the values of the columns that have become another type, by the schemas that they are of."""
     changed = {
         column.name
@@ -108,14 +108,12 @@ def _own(pieces: list[_Piece], joined: pa.Schema, count: int) -> Own:
     return {_name(name): partial(_apart, pieces, name, count) for name in changed}
 
 
-def _apart(pieces: list[_Piece], name: str, count: int) -> list[tuple[pa.Field, pa.Array]]:
+def _apart(pieces: Sequence[_Piece], name: str, count: int) -> list[tuple[pa.Field, pa.Array]]:
     found = []
     for rows, table in pieces:
         if name in table.column_names:
             values = table[name].combine_chunks()
-            if rows is not None:
-                values = values.take(_places(rows, count))
-            found.append((table.schema.field(name), values))
+            found.append((table.schema.field(name), values if rows is None else values.take(_places(rows, count))))
     return found
 
 
@@ -200,12 +198,13 @@ def _column(pieces: Sequence[_Piece], count: int) -> tuple[pa.Field, pa.Array]:
     table = unify([table for _, table in pieces])
     array = table.column(0).combine_chunks()
     if not any(rows is None for rows, _ in pieces):
-        array = array.take(_places(np.concatenate([rows for rows, _ in pieces if rows is not None]), count))
+        rows = np.concatenate([rows for rows, _ in pieces if rows is not None])
+        array = array.take(_places(rows, count))
     return table.schema.field(0), array
 
 
 def _places(rows: NDArray[np.int64], count: int) -> pa.Array:
-    """Return where in a table the row of each value is; null for those that have none."""
+    """Return where in a column the row of each value is; null for those that have none."""
     places = np.full(count, -1, dtype=np.int64)
     places[rows] = np.arange(len(rows))
     return pa.array(places, mask=places < 0)

@@ -122,14 +122,15 @@ def _readable(table: pa.Table) -> pa.Table:
 def _text(table: pa.Table, name: str) -> pa.Array:
     decoded = text.decode(table[name].cast(pa.binary()).combine_chunks())
     for row, error in decoded.errors.items():
-        raise _unwritable(table, row, f"{name}: {error}, and this format has no bytes", name)
+        place = {
+            part: table[part][row].as_py() for part in ("topic", "partition", "offset") if part in table.schema.names
+        }
+        message = (
+            f"{name}: {error}, and this format has no bytes: export as 'parquet' or 'feather', or without {name!r}"
+        )
+        raise DecodeError(message, **place)
     ((_, _, texts),) = decoded
     return texts
-
-
-def _unwritable(table: pa.Table | pa.RecordBatch, row: int, why: str, name: str) -> DecodeError:
-    place = {part: table[part][row].as_py() for part in ("topic", "partition", "offset") if part in table.schema.names}
-    return DecodeError(f"{why}: export as 'parquet' or 'feather', or without {name!r}", **place)
 
 
 def _readable_headers(headers: pa.ChunkedArray) -> pa.Array:
@@ -336,12 +337,14 @@ def _times(values: Iterable[str | None], kind: pa.DataType) -> pa.Array:
 
 
 def _cast(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_temporal(kind):
-        try:
-            return _times(cells.to_pylist(), kind) if pa.types.is_time(kind) else cells.cast(kind).combine_chunks()
-        except ValueError:
-            return cells.combine_chunks()  # there are such as no column of times can be made of
-    return pa.nulls(len(cells)) if pa.types.is_null(kind) else cells.cast(kind).combine_chunks()
+    if pa.types.is_null(kind):
+        return pa.nulls(len(cells))
+    try:
+        return _times(cells.to_pylist(), kind) if pa.types.is_time(kind) else cells.cast(kind).combine_chunks()
+    except ValueError:
+        if not pa.types.is_temporal(kind):
+            raise
+        return cells.combine_chunks()  # there are such as no column of times can be made of
 
 
 def _as_before(columns: Mapping[str, pa.Array], schema: pa.Schema) -> pa.Table:

@@ -216,6 +216,7 @@ impl DecodedValues {
             has_whole: false,
             errors,
             left_out: Vec::new(),
+            widened: Vec::new(),
         }
     }
 
