@@ -279,6 +279,7 @@ class _Stay:
     """One time that a group takes part, from joining to leaving."""
 
     def __init__(self, group: ConsumerGroup) -> None:
+        self._group = group  # a lab that is closed looks for it, as long as it runs
         self._on_error = group._on_error  # noqa: SLF001 - the two are one
         self._errors = Problems(_MOST_ERRORS, _MOST_BYTES)
         self._lock = threading.Lock()
