@@ -292,7 +292,7 @@ class Lab:
             Rows to keep, such as ``kl.field("amount") > 100``; checked as they come, so that only these take memory.
         errors : {"raise", "column", "skip"}
             What becomes of a record that is not in its format: an error that names its offset, nulls with the reason in
-            ``_error`` and the bytes in ``_raw``, or no row and a note in the receipt.
+            ``_error`` and the bytes in ``_raw`` (a key's in ``_raw_key``), or no row and a note in the receipt.
         isolation_level : {"read_committed", "read_uncommitted"}
             Which records of transactions are visible.
         on_data_loss : {"raise", "warn"}

@@ -386,7 +386,6 @@ def test_brokers_that_are_away_are_waited_for_and_then_an_error_with_its_place(v
 
 def test_a_broker_that_comes_back_after_the_clusters_timeout_is_read_on() -> None:
     with ScriptedBroker({"t": [log(100_000, 1000)]}) as broker, connect(broker) as lab:
-        lab.metadata._admin.timeout = 0.5  # type: ignore[attr-defined] # of a real cluster
         back = threading.Timer(2.0, broker.start)
 
         def restart() -> None:

@@ -68,7 +68,7 @@ fn metadata(version: i16) -> Vec<u8> {
         .with_is_internal(true)
         .with_partitions(vec![part(0, 0, 1, &[]), part(1, 5, -1, &[1, 2])]);
     if version >= 10 {
-        topic.topic_id = uuid();
+        topic.topic_id = ID.parse().unwrap();
     }
     let broker = MetadataResponseBroker::default()
         .with_node_id(BrokerId(1))
@@ -84,9 +84,7 @@ fn metadata(version: i16) -> Vec<u8> {
     framed(&body, version)
 }
 
-fn uuid<T: From<[u8; UUID_BYTES]>>() -> T {
-    T::from([9; UUID_BYTES])
-}
+const ID: &str = "09090909-0909-0909-0909-090909090909";
 
 #[test]
 fn metadata_of_every_version() {
@@ -273,7 +271,7 @@ fn described_groups_of_every_version() {
 
 fn consumer_group_describe(version: i16) -> Vec<u8> {
     let assigned = consumer::TopicPartitions::default()
-        .with_topic_id(uuid())
+        .with_topic_id(ID.parse().unwrap())
         .with_topic_name(topic())
         .with_partitions(vec![0, 1]);
     let assignment = consumer::Assignment::default().with_topic_partitions(vec![assigned]);
