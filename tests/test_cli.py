@@ -405,3 +405,12 @@ def test_every_command_has_help_with_an_example(capsys: Capture) -> None:
 def test_the_command_is_installed_under_its_name() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"kafkalab": "kafkalab.cli.main:main"}
+
+
+@pytest.mark.parametrize("as_lines", [False, True])
+def test_a_record_of_any_time_is_printed(cluster: MemoryCluster, capsys: Capture, *, as_lines: bool) -> None:
+    cluster.append(TOPIC, MemoryRecord(b"{}", b"far", 1_705_000_000_000_000))
+    code, out, err = run(capsys, "read", TOPIC, *(["--json"] if as_lines else []))
+    assert (code, err) == (0, "")
+    assert "+55999-04-20T07:06:40+00:00" in out
+    assert len(out.splitlines()) == 7
