@@ -418,3 +418,12 @@ def test_the_command_is_installed_under_its_name() -> None:
 )
 def test_bytes_stand_for_what_is_not_in_its_format(row: dict[str, Any], line: str) -> None:
     assert plain_line({"topic": "orders", **row}) == line
+
+
+@pytest.mark.parametrize("as_lines", [False, True])
+def test_a_record_of_any_time_is_printed(cluster: MemoryCluster, capsys: Capture, *, as_lines: bool) -> None:
+    cluster.append(TOPIC, MemoryRecord(b"{}", b"far", 1_705_000_000_000_000))
+    code, out, err = run(capsys, "read", TOPIC, *(["--json"] if as_lines else []))
+    assert (code, err) == (0, "")
+    assert "+55999-04-20T07:06:40+00:00" in out
+    assert len(out.splitlines()) == 7
