@@ -30,7 +30,7 @@ from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
 from kafkalab.group.consumer_group import ConsumerGroup
 from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
 from kafkalab.group.settings import Membership
-from kafkalab.keyed import Chosen, NewestOfEach, OfKey, as_stored, homes
+from kafkalab.keyed import Chosen, NewestOfEach, OfKey, are_framed, as_stored, homes
 from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import MapOptions, map_parts
@@ -484,7 +484,8 @@ class Lab:
         Warns
         -----
         KafkalabWarning
-            Nothing was found, and not all partitions were read.
+            Nothing was found, and not all partitions were read, or keys begin with the id of a schema: then the text of
+            a key is not what is stored.
 
         Examples
         --------
@@ -502,7 +503,10 @@ class Lab:
         frame = self._choose(
             replace(scan, plan=plan), {part: OfKey(stored) for part in ranges}, reading, lambda: [note]
         )
-        if frame.empty and len(ranges) < len(scan.plan.ranges):
+        framed = frame.empty and isinstance(key, str) and are_framed(scan)
+        if framed:
+            note = f"keys begin with the id of a schema here: what is shown is not the key, so give bytes; {note}"
+        if framed or (frame.empty and len(ranges) < len(scan.plan.ranges)):
             warnings.warn(f"no record of the range has the key {key!r}: {note}", KafkalabWarning, stacklevel=2)
         return frame
 
@@ -1206,7 +1210,7 @@ class Lab:
         lost = (*plan.lost, *sampled.lost)
         for part in lost:
             warnings.warn(f"retention has removed {part}; the sample is of the rest", DataLossWarning, stacklevel=3)
-        batches = [shaper.shape(step) for step in sampled.steps if step.arrow_batch.num_rows] or [shaper.empty()]
+        batches = shaper.shape_all(step for step in sampled.steps if step.arrow_batch.num_rows) or [shaper.empty()]
         table = unify([pa.Table.from_batches([rows]) for rows in batches]).unify_dictionaries()
         receipt = Receipt(
             tuple(_sampled_part(step) for step in sampled.steps),

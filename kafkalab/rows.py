@@ -15,7 +15,7 @@ from kafkalab.fetch.base import HEADERS, TIMESTAMP, TIMESTAMP_TYPES
 from kafkalab.filtering import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kafkalab.decode.base import Decoded, Decoder, Format
     from kafkalab.decode.registry import Registry
@@ -43,6 +43,7 @@ _TYPES = {
 }
 _TIMESTAMP_TYPES = pa.array(TIMESTAMP_TYPES)
 _SOURCES = ("key", "value")
+_TOGETHER_BYTES = 64 << 20
 _MOST_PLACES = 16  # of some 100 KB each
 
 
@@ -215,7 +216,22 @@ class RowShaper:
         DecodeError
             A key or value is not in its format, and errors are to be raised.
         """
-        rows = in_window(self._placed(fetched), self._windows.get(fetched.offset_range.partition))
+        return self._shaped(self._timely(fetched))
+
+    def shape_all(self, steps: Iterable[Fetched]) -> list[pa.RecordBatch]:
+        """Return the rows of many steps, of all partitions together as far as one array may hold them.
+
+        Raises
+        ------
+        DecodeError
+            As above.
+        """
+        return [self._shaped(pa.concat_batches(heap)) for heap in _heaps(map(self._timely, steps))]
+
+    def _timely(self, fetched: Fetched) -> pa.RecordBatch:
+        return in_window(self._placed(fetched), self._windows.get(fetched.offset_range.partition))
+
+    def _shaped(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         count = rows.num_rows
         if self.options.errors == "column":
             for name in _ERROR_COLUMNS:
@@ -333,6 +349,20 @@ class RowShaper:
     @staticmethod
     def _with_nulls(rows: pa.RecordBatch, name: str) -> pa.RecordBatch:
         return rows.append_column(name, pa.nulls(rows.num_rows, _TYPES.get(name, pa.null())))
+
+
+def _heaps(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Yield batches by as many as one array may hold, one at least."""
+    heap: list[pa.RecordBatch] = []
+    size = 0
+    for rows in batches:
+        if heap and size + rows.nbytes > _TOGETHER_BYTES:
+            yield heap
+            heap, size = [], 0
+        heap.append(rows)
+        size += rows.nbytes
+    if heap:
+        yield heap
 
 
 def in_window(rows: pa.RecordBatch, window: TimeWindow | None) -> pa.RecordBatch:
