@@ -6,6 +6,7 @@ import time
 import warnings
 import weakref
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
@@ -142,7 +143,9 @@ class Lab:
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
         self._started: weakref.WeakSet[Tail | TuningSession | ConsumerGroup] = weakref.WeakSet()
-        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_started]
+        self._on_close = ExitStack()
+        self._on_close.callback(self._processes.close)
+        self._on_close.callback(self._stop_started)
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -155,16 +158,16 @@ class Lab:
 
     def on_close(self, action: Callable[[], object]) -> None:
         """Have something done when this lab is closed."""
-        self._on_close.append(action)
+        self._on_close.callback(action)
 
     def close(self) -> None:
         """Let go of the cluster, and end what was started for this lab."""
-        while self._on_close:
-            self._on_close.pop()()
+        self._on_close.pop_all().close()  # all of it, should some fail
 
     def _stop_started(self) -> None:
-        for each in list(self._started):
-            each.stop()
+        with ExitStack() as stops:
+            for each in list(self._started):
+                stops.callback(each.stop)
 
     # What is there
 
