@@ -5,7 +5,6 @@ That is the floor: each batch's checksum, its decompression by the usual C libra
 
 from __future__ import annotations
 
-import struct
 import time
 from collections import deque
 from itertools import count
@@ -16,7 +15,8 @@ import pyarrow as pa
 from benchmarks.floor import floor
 from benchmarks.topics import Case
 from kafkalab import _native
-from kafkalab.fetch.requests import FETCH, FETCH_VERSIONS, PartitionFetch, fetch_request, string
+from kafkalab.net import requests
+from kafkalab.net.requests import PartitionFetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 FLOORED = ("none", "lz4", "zstd")
 """Those that pyarrow decompresses at least as fast as the kernel does."""
 _SIZE, _RECORDS = 110, 300_000
-_VERSION = FETCH_VERSIONS[-1]
+_VERSION = 11
 _TIMEOUT_S = 30.0
 _END = 2**63 - 1
 _RESPONSE_BYTES = _PARTITION_BYTES = 4 << 20  # as the engine asks
@@ -53,7 +53,8 @@ def kernel(broker: ApacheKafka, topics: Topics, repeats: int, records: int | Non
 def parsing(frames: Sequence[bytes]) -> Work:
     """Return what makes Arrow of responses and tells how many records they are; it works once."""
     parsed = [_native.FetchResponse.from_bytes(frame, _VERSION) for frame in frames]
-    wanted = [{(head.topic, head.partition): (0, _END) for head in response.partitions} for response in parsed]
+    begin = (0, _END, _native.Transactions())
+    wanted = [{(head.topic, head.partition): begin for head in response.partitions} for response in parsed]
 
     def work() -> int:
         records = 0
@@ -81,9 +82,9 @@ def responses(broker: ApacheKafka, case: Case) -> Iterator[bytes]:
     positions = dict.fromkeys(range(case.partitions), 0)
     for number in count():
         parts = [PartitionFetch(partition, offset, _PARTITION_BYTES) for partition, offset in positions.items()]
-        body = fetch_request(case.topic, parts, _VERSION, read_committed=True, max_wait_ms=0, max_bytes=_RESPONSE_BYTES)
-        connection.send(struct.pack(">hhi", FETCH, _VERSION, number) + string(b"benchmark") + body)
-        frame = connection.receive(_TIMEOUT_S)
+        asked = requests.fetch(case.topic, parts, read_committed=True, max_wait_ms=0, max_bytes=_RESPONSE_BYTES)
+        connection.send(asked.encode((_VERSION, number, "benchmark")))
+        frame = connection.receive(_TIMEOUT_S, max_bytes=1 << 30)
         heads = _native.FetchResponse.from_bytes(frame, _VERSION).partitions
         ends = {head.partition: head.next_offset for head in heads if head.next_offset is not None}
         if not ends:

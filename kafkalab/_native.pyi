@@ -147,8 +147,8 @@ class Connection:
     def send(self, frame: bytes, *, timeout: float = 30.0, stop: StopFlag | None = None) -> None:
         """Write a request; its length is put before it."""
 
-    def receive(self, timeout: float, *, stop: StopFlag | None = None) -> bytes:
-        """Return the next answer without its length.
+    def receive(self, timeout: float, *, stop: StopFlag | None = None, max_bytes: int = ...) -> bytes:
+        """Return the next answer without its length; one of more than ``max_bytes``, 32 MiB by default, is malformed.
 
         Raises
         ------
@@ -203,11 +203,14 @@ class DecodedValues:
         The rows that could not be read, in order, and why.
     left_out : list of str
         Fields that were seen, and not built.
+    widened : list of (str or None)
+        Fields, or the whole, in which integers became floats, since other values are floats.
     """
 
     has_whole: bool
     errors: list[tuple[int, str]]
     left_out: list[str]
+    widened: list[str | None]
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[Any, Any]: ...
 
 def decode_json(
@@ -276,6 +279,10 @@ class PartitionHead:
         -1 before version 5.
     preferred_read_replica : int
         -1 for none.
+    base_offset : int or None
+        Of the first batch that came whole.
+    after_gap : int or None
+        After the last batch that does not begin where the one before it ends.
     next_offset : int or None
         After the last batch that came whole; None if none did. What to fetch next, before anything is parsed.
     cut_batch_bytes : int or None
@@ -283,6 +290,8 @@ class PartitionHead:
         least ``partition_max_bytes`` that brings it.
     old_format : bool
         Whether messages of format v0 or v1 follow on the whole batches.
+    misplaced : int or None
+        The first offset of a batch that begins before the last has ended.
     record_bytes : int
         The size of the batches on the wire.
     """
@@ -302,13 +311,25 @@ class PartitionHead:
     @property
     def preferred_read_replica(self) -> int: ...
     @property
+    def base_offset(self) -> int | None: ...
+    @property
     def next_offset(self) -> int | None: ...
+    @property
+    def after_gap(self) -> int | None: ...
     @property
     def cut_batch_bytes(self) -> int | None: ...
     @property
     def old_format(self) -> bool: ...
     @property
+    def misplaced(self) -> int | None: ...
+    @property
     def record_bytes(self) -> int: ...
+
+@final
+class Transactions:
+    """Which transactions of one partition are under way where its reader is; one for all answers to a reader."""
+
+    def __new__(cls) -> Self: ...
 
 @final
 class FetchResponse:
@@ -336,7 +357,7 @@ class FetchResponse:
 
     def next_step(
         self,
-        wanted: dict[tuple[str, int], tuple[int, int]],
+        wanted: dict[tuple[str, int], tuple[int, int, Transactions]],
         *,
         read_committed: bool,
         headers: bool = False,
@@ -349,8 +370,8 @@ class FetchResponse:
         Parameters
         ----------
         wanted : dict
-            ``(topic, partition)`` to the offsets ``(start, end)`` to give, which count when a partition begins. Others,
-            and those with an error code, are passed over.
+            ``(topic, partition)`` to the offsets ``(start, end)`` to give, which count when a partition begins, and the
+            transactions that are under way there. Others, and those with an error code, are passed over.
         read_committed : bool
             Whether the records of aborted transactions are left out.
         headers : bool, default False
@@ -392,3 +413,98 @@ class Step:
 
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
         """Export for any library that speaks Arrow's PyCapsule interface."""
+
+# Requests and answers but those of fetches. A head is the request's version, its number and the client's name.
+
+def api_versions_request(head: tuple[int, int, str]) -> bytes:
+    """Ask which requests a broker takes, in which versions."""
+
+def metadata_request(head: tuple[int, int, str], topics: Sequence[str] | None) -> bytes:
+    """Ask about the brokers and some topics, or all; none is created by it."""
+
+def list_offsets_request(
+    head: tuple[int, int, str], topic: str, times: Sequence[tuple[int, int]], read_committed: bool
+) -> bytes:
+    """Ask for the offsets of times in partitions of one topic."""
+
+def find_coordinator_request(head: tuple[int, int, str], group_id: str) -> bytes:
+    """Ask for the broker that coordinates a group; a cluster without groups creates the topic of commits for it."""
+
+def offset_fetch_request(
+    head: tuple[int, int, str], group_id: str, places: Sequence[tuple[str, Sequence[int]]] | None
+) -> bytes:
+    """Ask for what a group has committed in some partitions, or in all where it has."""
+
+def offset_commit_request(
+    head: tuple[int, int, str], group_id: str, offsets: Sequence[tuple[str, Sequence[tuple[int, int]]]]
+) -> bytes:
+    """Set what a group without members has committed."""
+
+def list_groups_request(head: tuple[int, int, str]) -> bytes:
+    """Ask a broker which groups it coordinates."""
+
+def describe_groups_request(head: tuple[int, int, str], group_id: str) -> bytes:
+    """Ask for a group's state and members."""
+
+def consumer_group_describe_request(head: tuple[int, int, str], group_id: str) -> bytes:
+    """Ask for the state and members of a group of the protocol of KIP-848."""
+
+def fetch_request(
+    head: tuple[int, int, str],
+    topic: str,
+    partitions: Sequence[tuple[int, int, int]],
+    *,
+    read_committed: bool,
+    max_wait_ms: int,
+    max_bytes: int,
+) -> bytes:
+    """Ask for records of one topic, as a consumer without a session: partition, offset and most bytes of each."""
+
+def api_versions_answer(frame: bytes, version: int, correlation_id: int) -> tuple[int, list[tuple[int, int, int]]]:
+    """Return an error code, and by request its key and its least and most version.
+
+    Each of these functions raises `MalformedResponseError` where the answer is cut, of another version or request,
+    holds a name that is not UTF-8, or more than a million structures.
+    """
+
+def metadata_answer(
+    frame: bytes, version: int, correlation_id: int
+) -> tuple[
+    list[tuple[int, str, int]],
+    int,
+    list[tuple[int, str | None, bytes, bool, list[tuple[int, int, int, list[int], list[int], list[int]]]]],
+]:
+    """Return brokers (number, host, port), the controller, and topics.
+
+    A topic is an error code, its name, its id, whether it is internal, and its partitions: each an error code, its
+    number, its leader, its replicas, those in sync, and those that are away.
+    """
+
+def list_offsets_answer(
+    frame: bytes, version: int, correlation_id: int
+) -> list[tuple[str, list[tuple[int, int, int, int]]]]:
+    """Return by topic: partition, error code, timestamp and offset."""
+
+def find_coordinator_answer(frame: bytes, version: int, correlation_id: int) -> tuple[int, tuple[int, str, int]]:
+    """Return an error code, and the coordinator's number, host and port."""
+
+def offset_fetch_answer(
+    frame: bytes, version: int, correlation_id: int
+) -> tuple[int, list[tuple[str, list[tuple[int, int, int]]]]]:
+    """Return an error code, and by topic: partition, offset and error code."""
+
+def offset_commit_answer(frame: bytes, version: int, correlation_id: int) -> list[tuple[str, list[tuple[int, int]]]]:
+    """Return by topic: partition and error code."""
+
+def list_groups_answer(frame: bytes, version: int, correlation_id: int) -> tuple[int, list[tuple[str, str]]]:
+    """Return an error code, and of each group its id and the type of its protocol."""
+
+def describe_groups_answer(
+    frame: bytes, version: int, correlation_id: int
+) -> list[tuple[int, str, list[tuple[str, str, str]]]]:
+    """Return of each group an error code, its state, and of each member its client, its id and its host."""
+
+def consumer_group_describe_answer(
+    frame: bytes, version: int, correlation_id: int
+) -> list[tuple[int, str, list[tuple[str, str, str]]]]:
+    """Return of each group an error code, its state, and of each member its client, its id and its host."""

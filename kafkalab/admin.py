@@ -3,33 +3,42 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
+import queue
 import threading
 import time
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from kafkalab import _native
+from kafkalab._native import StoppedError
 from kafkalab.diagnosis import Reports, explain
 from kafkalab.errors import AuthenticationError, BrokerUnreachableError, KafkalabError, ReadTimeoutError
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from threading import Event
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from concurrent.futures import Future
 
     from confluent_kafka.admin import ClusterMetadata
 
     from kafkalab.connection import ConnectionConfig
+    from kafkalab.net.client import Stops
 
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 _PAUSE = 0.05
 NO_ANSWER = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)
 """Errors that do not say what is wrong, but that there is no connection."""
+COORDINATOR_MOVES = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+"""Errors of a group that another attempt may mend."""
+_Outcome: TypeAlias = "tuple[Any, BaseException | None]"
 
 
 class Admin:
@@ -59,7 +68,7 @@ class Admin:
 
     @property
     def client(self) -> AdminClient:
-        """The client, whose futures :meth:`wait` and :meth:`result` take."""
+        """The client, for calls that :meth:`ask`, :meth:`settled` and :meth:`result` wait for."""
         with self._lock:
             if self._made is None:
                 try:
@@ -69,11 +78,11 @@ class Admin:
                     raise translate(error) from error.with_traceback(None)
             return self._made
 
-    def metadata(self, topic: str | None = None, stop: Event | None = None) -> ClusterMetadata:
+    def metadata(self, topic: str | None = None, *, stop: Stops | None = None) -> ClusterMetadata:
         """Return brokers and topics, or one of these, and remember the brokers."""
         client, names = self.client, () if topic is None else (topic,)
         try:
-            found = self.ask(lambda seconds: client.list_topics(*names, timeout=seconds), stop)
+            found = self.ask(lambda seconds: client.list_topics(*names, timeout=seconds), stop=stop)
         except KafkalabError:
             self.close()
             raise
@@ -82,27 +91,38 @@ class Admin:
         self.has_controller = found.controller_id in found.brokers
         return found
 
-    def ask(self, call: Callable[[float], _T], stop: Event | None = None, **where: Any) -> _T:
+    def ask(
+        self,
+        call: Callable[[float], _T],
+        *,
+        retried: Collection[int] = NO_ANSWER,
+        stop: Stops | None = None,
+        group_id: str | None = None,
+    ) -> _T:
         """Return what a call that blocks returns; it is given its timeout, and made again when that is over.
+
+        The call runs in a thread: an interrupt comes to this one, and would leave locks of the client's behind.
 
         Raises
         ------
         KafkalabError
             What was wrong, or why there is no answer.
-        StoppedError
-            The stop was set first.
         """
-        deadline = self._start()
+        deadline, last = self._start(), None
         for seconds in self.attempts():
-            future = _in_thread(functools.partial(call, seconds))
-            self._wait({future}, deadline, stop)
-            try:
-                return future.result()
-            except KafkaException as error:
-                if error.args[0].code() not in NO_ANSWER:
-                    raise translate(error, **where) from error
+            found, error = self._outcome(functools.partial(call, seconds), deadline, stop)
+            if error is None:
+                answer: _T = found
+                return answer
+            if not isinstance(error, KafkaException):
+                raise error
+            last = error.args[0]
+            if last.code() not in retried:
+                raise translate(error, group_id=group_id) from error
             self._give_up_if_certain()
-        raise self._no_answer()
+        if last is None or last.code() in NO_ANSWER:
+            raise self._no_answer()
+        raise translate(last, group_id=group_id)
 
     def attempts(self) -> Iterator[float]:
         """Yield how many seconds each try of a call may take, as long as there is time for another.
@@ -116,26 +136,35 @@ class Admin:
             if self._reports.last() is None:
                 seconds *= 2  # slow, not down
             self.client.poll(_PAUSE)
+            threading.Event().wait(_PAUSE)
 
-    def wait(self, futures: Iterable[Future[Any]], stop: Event | None = None) -> None:
-        """Wait until all are done.
+    def settled(
+        self, make: Callable[[AdminClient], Mapping[_K, Future[_T]]], *, stop: Stops | None = None
+    ) -> dict[_K, _T | KafkaException]:
+        """Return what all futures of an admin call hold, or their errors.
 
         Raises
         ------
         KafkalabError
-            Why some will not be.
-        StoppedError
-            The stop was set first.
+            Why some will not be done.
         """
-        self._wait(set(futures), self._start(), stop)
+        client = self.client
 
-    def result(self, future: Future[_T]) -> _T:
-        """Wait for an answer and return it."""
-        self.wait([future])
-        try:
-            return future.result()
-        except KafkaException as error:
-            raise self.translated(error.args[0]) from error
+        def call() -> dict[_K, _T | KafkaException]:
+            return {key: _settled(future) for key, future in make(client).items()}
+
+        found, error = self._outcome(call, self._start(), stop)
+        if error is not None:
+            raise error
+        answers: dict[_K, _T | KafkaException] = found
+        return answers
+
+    def result(self, make: Callable[[AdminClient], Future[_T]]) -> _T:
+        """Return the answer of an admin call."""
+        found = self.settled(lambda client: {0: make(client)})[0]
+        if isinstance(found, KafkaException):
+            raise self.translated(found.args[0]) from found
+        return found
 
     def translated(self, error: KafkaError, **where: Any) -> KafkalabError:
         """Return the error for one of the client's; where that is none but no answer, for what led to it."""
@@ -151,17 +180,20 @@ class Admin:
         self._reports.clear()
         return time.monotonic() + self.timeout
 
-    def _wait(self, futures: set[Future[Any]], deadline: float, stop: Event | None) -> None:
-        while concurrent.futures.wait(futures, _PAUSE).not_done:
-            if stop is not None and stop.is_set():
-                raise _native.StoppedError("stopped while waiting for the cluster")
+    def _outcome(self, call: Callable[[], _T], deadline: float, stop: Stops | None) -> _Outcome:
+        outcomes = _in_thread(call)
+        while True:
+            with suppress(queue.Empty):
+                outcome = outcomes.get(timeout=_PAUSE)
+                if self.brokers and outcome[1] is None:
+                    self._answered = True
+                return outcome
             self.client.poll(0)
             self._give_up_if_certain()
+            if stop is not None and stop.flag.is_set():
+                raise StoppedError("stopped while waiting for the cluster")
             if time.monotonic() > deadline:
                 raise self._no_answer()
-        self.client.poll(0)
-        if self.brokers and any(future.exception() is None for future in futures):
-            self._answered = True
 
     def _give_up_if_certain(self) -> None:
         bootstrap = [f"{server}/bootstrap" for server in self.config.bootstrap_servers]
@@ -187,18 +219,25 @@ class Admin:
         return BrokerUnreachableError(f"no answer from {where} in {seconds}: check host and port")
 
 
-def _in_thread(call: Callable[[], _T]) -> Future[_T]:
+def _in_thread(call: Callable[[], _T]) -> queue.SimpleQueue[_Outcome]:
     """Run a call that blocks beside this thread, so that an interrupt can reach this one."""
-    future: Future[_T] = Future()
+    outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 # who waits for the future gets it
-            future.set_exception(error)
+            outcomes.put((call(), None))
+        except BaseException as error:  # noqa: BLE001 # who waits for the outcome gets it
+            outcomes.put((None, error))
 
     threading.Thread(target=run, name="kafkalab-call", daemon=True).start()
-    return future
+    return outcomes
+
+
+def _settled(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except KafkaException as error:
+        return error
 
 
 def _asked_token(config: ConnectionConfig) -> dict[str, Any]:

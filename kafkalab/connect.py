@@ -13,9 +13,10 @@ from kafkalab.connection import ConnectionConfig
 from kafkalab.decode.registry import Registry
 from kafkalab.errors import ArgumentError, BrokerStartError, KafkalabWarning, UnsupportedError
 from kafkalab.fetch.arrow import ArrowFetcher
-from kafkalab.fetch.coverage import unsupported_option
 from kafkalab.fetch.librdkafka import LibrdkafkaFetcher
 from kafkalab.lab import Lab
+from kafkalab.net.coverage import unsupported_option
+from kafkalab.units import seconds
 
 if TYPE_CHECKING:
     import os
@@ -66,12 +67,14 @@ def connect(
     ------
     ConfigError
         Nothing names a cluster, or an option cannot work.
+    ArgumentError
+        The timeout or the engine cannot be.
     BrokerUnreachableError, TlsError, AuthenticationError
         No broker answers, the encryption fails, or the credentials are refused.
     """
     loaded = ConnectionConfig.load(bootstrap, config=config, config_file=config_file, profile=profile)
     registry = Registry.of(loaded.options)
-    cluster = Cluster(loaded, timeout=timeout)
+    cluster = Cluster(loaded, timeout=seconds(timeout, least=0.001), portable=engine == "librdkafka")
     cluster.connect()
     fetcher = _fetcher(engine, loaded, cluster)
     lab = Lab(cluster, fetcher, registry=registry)

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from kafkalab import options as known
 from kafkalab.errors import ConfigError
 from kafkalab.librdkafka_log import LibrdkafkaLog
-from kafkalab.properties import read_properties
 from kafkalab.secret import Secret, revealed, scrub
-from kafkalab.sources import Environment, checked, read_profile, seal, sealed
+from kafkalab.sources import Environment, checked, read_config_file, read_profile, seal, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +102,7 @@ class ConnectionConfig:
         if config_file is None and profile is None:
             config_file, profile = environment.config_file, environment.profile
         if config_file is not None:
-            layers.append(read_properties(Path(config_file)))
+            layers.append(read_config_file(Path(config_file)))
         if profile is not None:
             layers.append(read_profile(profile, environment.profiles))
         layers = [checked(layer) for layer in (*layers, environment.settings)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from kafkalab.text import safe
 
@@ -52,6 +52,8 @@ class KafkalabError(Exception):
     orders[3]@42: the batch is cut
     """
 
+    _has_lines: ClassVar[bool] = False
+
     def __init__(
         self,
         message: str,
@@ -60,7 +62,7 @@ class KafkalabError(Exception):
         partition: int | None = None,
         offset: int | None = None,
     ) -> None:
-        super().__init__(safe(message))
+        super().__init__("\n".join(map(safe, message.split("\n"))) if self._has_lines else safe(message))
         self.topic = topic
         self.partition = partition
         self.offset = offset
@@ -91,6 +93,10 @@ class ArgumentError(KafkalabError, ValueError):
 
 class BrokerUnreachableError(KafkalabError, ConnectionError):
     """No broker answered at the given addresses."""
+
+
+class OfflinePartitionError(BrokerUnreachableError):
+    """A partition has no leader, as the brokers that hold it are away; the same call may succeed later."""
 
 
 class AuthenticationError(KafkalabError, PermissionError):
@@ -182,6 +188,8 @@ class ExportError(KafkalabError, OSError):
 class BrokerStartError(KafkalabError, RuntimeError):
     """A broker for demos and tests could not be started."""
 
+    _has_lines = True  # of its log
+
 
 class KafkalabWarning(UserWarning):
     """The root of kafkalab's warnings.
@@ -196,9 +204,13 @@ class KafkalabWarning(UserWarning):
         super().__init__(safe(message))
 
 
-class LimitWarning(KafkalabWarning):
+class IncompleteWarning(KafkalabWarning):
+    """A read ended before the end of its range, or records of the range were gone: the answer is of a part of it."""
+
+
+class LimitWarning(IncompleteWarning):
     """A read stopped at its guard (``limit``, ``max_bytes`` or ``timeout``) before the end of its range."""
 
 
-class DataLossWarning(KafkalabWarning):
+class DataLossWarning(IncompleteWarning):
     """Records of the asked range were gone, and the caller chose to go on."""

@@ -1,101 +1,158 @@
-"""Rows chosen by an expression, which may name fields that not all rows have."""
+"""Rows chosen by an expression: each passes by its own values, whatever rows come with it."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from kafkalab.condition import take_apart
+from kafkalab.decode.base import JSON_TEXT
 from kafkalab.errors import ArgumentError
+from kafkalab.matching import Matching
+from kafkalab.typed_columns import is_own, values_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable
 
-_MISSING_FIELD = re.compile(r"No match for FieldRef\.Name\((.*?)\) in ", re.DOTALL)
-_CALL = re.compile(r"(\w+)\(")
-_NULL_IF_NULL = {"invert", "cast"}
+    import pyarrow.compute as pc
+
+    from kafkalab.condition import Part
+    from kafkalab.matching import Findings, Masks
+
+_MOST_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """An expression, and what it looks at.
+    """An expression that chooses rows.
+
+    `and`, `or` and `not` are those of three values. A part between them is null for a row whose values are of types
+    that it does not take, so that it depends on no other row whether one passes.
 
     Attributes
     ----------
     expression : pyarrow.compute.Expression
         Rows for which it is true are kept.
-    names : frozenset of str, optional
-        The columns that it uses; None where that cannot be told.
+    parts : tuple of Matching
+        What `and`, `or` and `not` join.
+    joined : tuple of int or str, optional
+        How they do; None where the parts cannot be told, so that the expression has to fit all columns.
     """
 
     expression: pc.Expression
-    names: frozenset[str] | None
+    parts: tuple[Matching, ...]
+    joined: tuple[int | str, ...] | None
+    _at_once: dict[Any, bool] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, expression: pc.Expression, types: Mapping[str, pa.DataType]) -> Filter:
-        """Return a filter; columns that are not among the types are taken to be of any.
+    def of(cls, expression: pc.Expression) -> Filter:
+        """Return a filter.
 
         Examples
         --------
-        >>> sorted(Filter.of((pc.field("n") > 1) & (pc.field("s") == "x"), {}).names)
+        >>> import pyarrow.compute as pc
+        >>> sorted(Filter.of((pc.field("n") > 1) & (pc.field("s") == "x")).names)
         ['n', 's']
         """
-        rows = pa.RecordBatch.from_arrays([], names=[])
-        while True:
-            try:
-                rows.filter(expression)
-            except pa.ArrowException as error:
-                match = _MISSING_FIELD.match(str(error))
-                if match is None or match[1] in rows.schema.names:
-                    return cls(expression, None)
-                rows = rows.append_column(match[1], pa.nulls(0, types.get(match[1], pa.null())))
-            else:
-                return cls(expression, frozenset(rows.schema.names))
+        condition = take_apart(expression)
+        if condition is None:
+            return cls(expression, (), None)
+        return cls(condition.expression, tuple(map(Matching, condition.parts)), condition.joined)
 
-    def without_excluded(self, rows: pa.RecordBatch, unknown: Sequence[str]) -> pa.RecordBatch:
-        """Return rows without those that the filter excludes whatever the columns will hold that are not known yet.
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The columns that it uses; None where that cannot be told."""
+        return None if self.joined is None else _roots(each.part for each in self.parts)
 
-        Null stands for what is not known. That is right where every function gives null for null, as comparisons do,
-        and where `and`, `or` and `not` are those of three values, as pyarrow's are.
-        """
-        if self.names is None:
+    @property
+    def as_written(self) -> frozenset[str]:
+        """The columns for which it matters whether a number was written as an integer or as a float."""
+        return _roots(each.part for each in self.parts if not each.part.compares)
+
+    def possible(self, rows: pa.RecordBatch, unknown: Collection[str], findings: Findings) -> pa.RecordBatch:
+        """Return the rows that may pass, whatever those columns will hold that are not known, or not there, yet."""
+        known = set(rows.schema.names).difference(unknown)
+        if not any(_roots([each.part]) <= known for each in self.parts):
             return rows
-        missing = (self.names - set(rows.schema.names)) | (self.names & set(unknown))
-        if missing and not set(_CALL.findall(str(self.expression))) <= _NULL_IF_NULL:
-            return rows
-        seen = rows.drop_columns([name for name in unknown if name in rows.schema.names])
-        for name in missing:
-            seen = seen.append_column(name, pa.nulls(rows.num_rows))
-        seen = seen.append_column("\0row", pa.array(range(rows.num_rows), pa.int64()))
         try:
-            kept = seen.filter(self.expression | self.expression.is_null())
+            passes, _ = self._masks(rows, findings, known)
         except pa.ArrowException:
             return rows  # what is wrong is told where all columns are there
-        return rows if kept.num_rows == rows.num_rows else rows.take(kept["\0row"])
+        return rows if passes.all() else rows.filter(pa.array(passes))
 
-    def apply(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, set[str]]:
-        """Return the rows that pass, and the names that they had no column for: these were taken for null.
+    def apply(self, rows: pa.RecordBatch, findings: Findings) -> pa.RecordBatch:
+        """Return the rows that pass; a field that they do not have is null.
 
         Raises
         ------
         ArgumentError
-            The expression does not fit the columns.
+            The expression fails on a value.
         """
-        missing: set[str] = set()
-        while True:
-            try:
-                kept = rows.filter(self.expression)
-            except pa.ArrowInvalid as error:
-                match = _MISSING_FIELD.match(str(error))
-                if match is None or match[1] in missing:
-                    hint = "; compare decimals with Decimal('150')" if "Precision" in str(error) else ""
-                    raise ArgumentError(f"where cannot be applied to the rows: {error}{hint}") from error
-                missing.add(match[1])
-                rows = rows.append_column(match[1], pa.nulls(rows.num_rows))
-            except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-                raise ArgumentError(f"where does not fit the types of the columns: {error}") from error
+        try:
+            if self.joined is None:
+                return rows.filter(self.expression)
+            if self._fits_at_once(rows.schema, findings):
+                # It fails where an integer is compared with a float that does not hold it.
+                with suppress(pa.ArrowException):
+                    return rows.filter(self.expression)
+            passes, _ = self._masks(rows, findings, None)
+        except pa.ArrowException as error:
+            raise ArgumentError(f"where cannot be applied to the rows: {error}") from error
+        return rows.filter(pa.array(passes))
+
+    def _fits_at_once(self, schema: pa.Schema, findings: Findings) -> bool:
+        """Whether all parts are known to make sense, and each value has the type that it has alone."""
+        is_new = any(each.part.paths not in findings.fitting for each in self.parts)
+        if is_new or any(map(is_own, schema.names)):
+            return False
+        numbers = [schema.get_field_index(name) for name in sorted(self.names or ())]
+        if -1 in numbers:
+            return False
+        used = [schema.field(number) for number in numbers]
+        key = tuple((each.name, each.type, each.metadata == JSON_TEXT) for each in used)
+        if key not in self._at_once:
+            if len(self._at_once) >= _MOST_REMEMBERED:
+                self._at_once.clear()
+            empty = pa.RecordBatch.from_pylist([], pa.schema(used))
+            self._at_once[key] = not any(text for _, _, text in key) and all(_takes(each, empty) for each in self.parts)
+        return self._at_once[key]
+
+    def _masks(self, rows: pa.RecordBatch, findings: Findings, known: Collection[str] | None) -> Masks:
+        """Return which rows may pass, and which may be false; these are the same rows where a part is not known."""
+        stack: list[Masks] = []
+        for each in self.joined or ():
+            if isinstance(each, int):
+                matching = self.parts[each]
+                is_known = known is None or _roots([matching.part]) <= set(known)
+                stack.append(matching.masks(rows, findings) if is_known else _either(rows.num_rows))
+            elif each == "not":
+                true, false = stack.pop()
+                stack.append((false, true))
             else:
-                return kept.drop_columns(sorted(missing)), missing
+                (true, false), (other_true, other_false) = stack.pop(), stack.pop()
+                both = each == "and"
+                stack.append(
+                    (true & other_true, false | other_false) if both else (true | other_true, false & other_false)
+                )
+        return stack.pop()
+
+
+def _roots(parts: Iterable[Part]) -> frozenset[str]:
+    return frozenset(path[0] for part in parts for path in part.paths)
+
+
+def _either(count: int) -> Masks:
+    return np.ones(count, dtype=bool), np.ones(count, dtype=bool)
+
+
+def _takes(matching: Matching, empty: pa.RecordBatch) -> bool:
+    """Whether a part takes the columns as they are."""
+    columns = [values_at(empty, path) for path in matching.part.paths]
+    if not all(columns):
+        return False
+    types = tuple(column[0][1].type for column in columns if column)
+    return not matching.rounds(types) and not isinstance(matching.types(types), str)

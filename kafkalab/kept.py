@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from copy import copy
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
 
 from kafkalab.errors import ArgumentError, did_you_mean
+from kafkalab.matching import Findings
+from kafkalab.typed_columns import is_own
 
 if TYPE_CHECKING:
     from kafkalab.filtering import Filter
@@ -93,6 +95,7 @@ class View:
         self.failed: str | None = None
         self._all = self.shown = Newest(most)
         self._where: Filter | None = None
+        self._findings = Findings()
 
     @property
     def hidden(self) -> int:
@@ -105,11 +108,12 @@ class View:
         self._all.add(rows)
         if self._where is not None:
             try:
-                passing, _ = self._where.apply(rows)
+                passing = self._where.apply(rows, self._findings)
             except ArgumentError as error:
                 self.failed = str(error)
             else:
                 self._show(passing)
+                self.failed = self._findings.problem
 
     def choose(self, where: Filter | None) -> None:
         """Show only rows that pass.
@@ -119,20 +123,22 @@ class View:
         ArgumentError
             The condition names what no row has, or does not fit the columns; what is in view stays.
         """
+        findings = Findings()
         if where is None:
             shown = self._all
         else:
-            self._check_names(where)
             shown = Newest(self._all.most, self._all.dropped)
             for rows in self._all.batches:
-                shown.add(where.apply(rows)[0])
-        self.shown, self._where, self.failed = shown, where, None
+                shown.add(where.apply(rows, findings))
+            self._check(findings)
+        self.shown, self._where, self._findings, self.failed = shown, where, findings, None
 
     def copy(self) -> Self:
         """Return the view as it is, for it to stay."""
         copied = copy(self)
         everything = self._all.copy()
         copied._all = everything  # noqa: SLF001 - the copy is one of these
+        copied._findings = deepcopy(self._findings)  # noqa: SLF001
         copied.shown = everything if self.shown is self._all else self.shown.copy()
         return copied
 
@@ -140,7 +146,9 @@ class View:
         if rows.num_rows:
             self.shown.add(rows)
 
-    def _check_names(self, where: Filter) -> None:
-        known = dict.fromkeys(name for rows in self._all.batches for name in rows.schema.names)
-        for name in sorted((where.names or frozenset()) - known.keys()) if known else ():
+    def _check(self, findings: Findings) -> None:
+        known = dict.fromkeys(name for rows in self._all.batches for name in rows.schema.names if not is_own(name))
+        for name in sorted(findings.missing - findings.found):
             raise ArgumentError(f"no row here has a column {name!r}: {did_you_mean(name, list(known))}")
+        if findings.problem is not None:
+            raise ArgumentError(findings.problem)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab.cells import when_run_again
+from kafkalab.cluster.metadata import offline_among
 from kafkalab.dask_frame import to_dask
 from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did_you_mean
@@ -36,11 +37,12 @@ from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import MapOptions, map_parts
 from kafkalab.plan import Plan, Request, choose_partitions, make_plan
-from kafkalab.rows import Names, RowOptions, RowShaper
+from kafkalab.rows import ERROR_COLUMNS, Names, RowOptions, RowShaper
 from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.shown import ShownSession
 from kafkalab.tail import Tail
+from kafkalab.taking import take
 from kafkalab.timeslice import short_turns
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
     from kafkalab.group.dispatch import Ordering as GroupOrdering
     from kafkalab.group.handler import HandlerLike
     from kafkalab.keyed import Chooser, Tombstones
-    from kafkalab.model import TopicInfo
+    from kafkalab.model import TopicInfo, Watermarks
     from kafkalab.parallel import OnFailure, Ordering
     from kafkalab.partitioner import Partitioner
     from kafkalab.plan import OnDataLoss
@@ -217,9 +219,8 @@ class Lab:
             them: with records of aborted transactions and the markers of all; NaT where it has no index), and for a
             group ``committed_offset`` and ``committed_lag``.
         """
-        info = self.metadata.topic(topic)
+        info, marks = self.metadata.overview(topic)
         partitions = [part.partition for part in info.partitions]
-        marks = self.metadata.watermarks(topic, partitions)
         times = self.metadata.timestamp_span(topic, partitions)
         frame = pd.DataFrame(
             {
@@ -227,14 +228,14 @@ class Lab:
                 "leader": pd.array([part.leader for part in info.partitions], dtype="Int32"),
                 "replicas": [list(part.replicas) for part in info.partitions],
                 "in_sync_replicas": [list(part.in_sync_replicas) for part in info.partitions],
-                "log_start_offset": [marks[p].log_start_offset for p in partitions],
-                "last_stable_offset": [marks[p].last_stable_offset for p in partitions],
-                "high_watermark": [marks[p].high_watermark for p in partitions],
+                "log_start_offset": _offsets(marks, partitions, "log_start_offset"),
+                "last_stable_offset": _offsets(marks, partitions, "last_stable_offset"),
+                "high_watermark": _offsets(marks, partitions, "high_watermark"),
             }
         )
         frame["span"] = frame["high_watermark"] - frame["log_start_offset"]
         for number, name in enumerate(("first_timestamp", "last_timestamp")):
-            found = [(times[p] or (None, None))[number] for p in partitions]
+            found = [times[p][number] for p in partitions]
             times_of = pa.table({name: pa.array(found, TIMESTAMP)})
             frame[name] = printable(times_of)[name].to_pandas()
         if group_id is not None:
@@ -294,7 +295,7 @@ class Lab:
             Rows to keep, such as ``kl.field("amount") > 100``; checked as they come, so that only these take memory.
         errors : {"raise", "column", "skip"}
             What becomes of a record that is not in its format: an error that names its offset, nulls with the reason in
-            ``_error`` and the bytes in ``_raw``, or no row and a note in the receipt.
+            ``_error`` and the bytes in ``_raw`` (a key's in ``_raw_key``), or no row and a note in the receipt.
         isolation_level : {"read_committed", "read_uncommitted"}
             Which records of transactions are visible.
         on_data_loss : {"raise", "warn"}
@@ -430,7 +431,7 @@ class Lab:
         topic : str
             Its name.
         n : int
-            How many; all where there are no more.
+            How many; all where there are no more. Partitions without a leader are left out, with a warning.
         seed : int, optional
             Makes the draw repeatable while the log stays as it is.
         start, end : Position
@@ -447,7 +448,7 @@ class Lab:
         for name in {"where", "timeout"} & reading.keys():
             message = f"sample takes no {name}: a sample of n records is drawn from all that are visible"
             raise ArgumentError(message)
-        scan = self._few(topic, start, n, reading, end=end)
+        scan = self._few(topic, start, n, reading, end=end, skip_offline=True)
         shaper = RowShaper(scan.row_options, scan.plan.windows)
         table, receipt = self._sampled(scan, n, seed, shaper)
         return self._chosen(table, receipt, reading)
@@ -619,7 +620,7 @@ class Lab:
             What the function gets: a `pandas.DataFrame`, or a `pyarrow.Table`.
         on_error : {"raise", "skip", "collect"}
             What becomes of a part that fails: an error, once the parts that have begun are done; a warning; or return
-            two things, what there is, and a list of the errors.
+            two things, what there is, and a list of the errors. A partition without a leader is such a part.
         reduce : callable, optional
             Takes what there is and the next result and returns what there is then. It is called here, as results come,
             and what it returned last is returned, so that memory need not hold all of them.
@@ -648,7 +649,8 @@ class Lab:
         options = MapOptions(
             workers, executor, chunk_records, ordering, frame, on_error, reduce, reading.pop("progress", True)
         )
-        scan = self._scan(topic, start, end, Limits(seconds=reading.pop("timeout", None)), reading)
+        limits = Limits(seconds=reading.pop("timeout", None))
+        scan = self._scan(topic, start, end, limits, reading, skip_offline=on_error != "raise")
         return map_parts(scan, func, options, self._processes)
 
     def to_dask(
@@ -794,14 +796,14 @@ class Lab:
         ordering: GroupOrdering = "partition",
         start: Literal["earliest", "latest", "error"] = "earliest",
         on_error: GroupOnError = "raise",
-        isolation_level: IsolationLevel | str = "read_committed",
+        isolation_level: IsolationLevel | str | None = None,
         group_protocol: Literal["classic", "consumer"] = "classic",
         assignor: str | None = None,
         instance_id: str | None = None,
         buffer_depth: int | None = None,
-        drain_timeout: float = 30.0,
+        drain_timeout: float | None = None,
         commit_interval: float = 1.0,
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | ConsumerSettings | None = None,
     ) -> ConsumerGroup:
         """Return a member of a consumer group, which joins when it is started, and commits what is done.
 
@@ -822,13 +824,15 @@ class Lab:
             have no order among keys.
         start : {"earliest", "latest", "error"}
             Where to begin in a partition of which the group has committed nothing, or of whose commit the records are
-            gone.
+            gone: retention has passed them, or the topic was deleted and made anew. The latter is told in ``errors``. A
+            log that was cut is read from its beginning, whatever this is, but for "error".
         on_error : {"raise", "skip"} or callable
             What becomes of a record whose handler fails: the group stops, and reads it again when it is started next;
             or it is passed over, counted, and told in ``errors``. A function is called with the `HandlerError`: if it
             returns, the record is passed over; if it raises, the group stops with that.
-        isolation_level : {"read_committed", "read_uncommitted"}
-            Which records of transactions are visible.
+        isolation_level : {"read_committed", "read_uncommitted"}, optional
+            Which records of transactions are visible; by default what ``settings`` say, or else those that are
+            committed.
         group_protocol : {"classic", "consumer"}
             Who assigns partitions: a member, or the broker (KIP-848, Kafka 4).
         assignor : str, optional
@@ -839,12 +843,13 @@ class Lab:
         buffer_depth : int, optional
             How many records of a partition may wait for a worker before it is paused; by default 20,000 shared by all
             partitions, and at least 1,000.
-        drain_timeout : float
-            For how many seconds a partition that is to be given up waits for the handler to end.
+        drain_timeout : float, optional
+            For how many seconds a partition that is to be given up waits for the handler to end; by default 30, or half
+            of ``max.poll.interval.ms`` where that is less.
         commit_interval : float
             Seconds between commits.
-        settings : mapping, optional
-            More of librdkafka's options for the client, or an object with ``to_librdkafka()``.
+        settings : mapping or ConsumerSettings, optional
+            More of librdkafka's options for the client.
 
         Returns
         -------
@@ -866,7 +871,8 @@ class Lab:
         ...     lab.consumer_group("billing", "orders", print).run(seconds=0.1).handled
         0
         """
-        membership = Membership(group_id, start, group_protocol, assignor, instance_id, str(isolation_level))
+        level = None if isolation_level is None else str(isolation_level)
+        membership = Membership(group_id, start, group_protocol, assignor, instance_id, level)
         group = ConsumerGroup(
             self.metadata,
             membership,
@@ -1157,11 +1163,18 @@ class Lab:
 
     # How
 
-    def _plan(self, topic: str, request: Request, *, follow: bool) -> tuple[TopicInfo, Plan]:
-        info = self.metadata.topic(topic)
+    def _plan(
+        self, topic: str, request: Request, *, follow: bool, skip_offline: bool = False
+    ) -> tuple[TopicInfo, Plan]:
+        info, known = self.metadata.overview(topic)
         partitions = choose_partitions(info, request)
-        marks = self.metadata.watermarks(topic, partitions)
+        marks = {partition: known[partition] for partition in partitions if partition in known}
+        offline = [partition for partition in partitions if partition not in marks]
+        if offline and not (skip_offline and marks):
+            marks |= self.metadata.watermarks(topic, offline)
+            offline = []
         plan = make_plan(request, topic, marks, self.metadata, time.time_ns() // 1_000_000)
+        plan = replace(plan, offline=tuple(offline))
         if follow:
             plan = plan.with_ranges(replace(part, end=_NO_END) for part in plan.ranges)
         return info, plan
@@ -1175,6 +1188,7 @@ class Lab:
         reading: Reading,
         *,
         follow: bool = False,
+        skip_offline: bool = False,
         own: Iterable[str] = (),
     ) -> Scan:
         """Return the scan that a verb needs; ``own`` are options that the verb has beside those of all."""
@@ -1186,7 +1200,7 @@ class Lab:
         asked = {name: given[name] for name in _ROWS if name in given}
         row_options = RowOptions(**asked, registry=self.registry)
         request = Request(start, end, **{name: given[name] for name in _REQUEST if name in given})
-        info, plan = self._plan(topic, request, follow=follow)
+        info, plan = self._plan(topic, request, follow=follow, skip_offline=skip_offline)
         options = FetchOptions(
             isolation_level=request.isolation_level,
             headers=row_options.wants_headers,
@@ -1196,12 +1210,21 @@ class Lab:
         shown = reading.get("progress", True)
         return Scan(plan, info, self.fetcher, self.metadata, options, row_options, limits, show_progress=shown)
 
-    def _few(self, topic: str, start: Position, n: int, reading: Reading, *, end: Position = "latest") -> Scan:
+    def _few(
+        self,
+        topic: str,
+        start: Position,
+        n: int,
+        reading: Reading,
+        *,
+        end: Position = "latest",
+        skip_offline: bool = False,
+    ) -> Scan:
         """Return a scan for verbs that show a few records: formats found, all columns there to order by."""
         _check_count(n)
         readable: Reading = {"key": "auto", "value": "auto", "errors": "column", **reading}
         limits = Limits(seconds=readable.pop("timeout", None))
-        scan = self._scan(topic, start, end, limits, readable)
+        scan = self._scan(topic, start, end, limits, readable, skip_offline=skip_offline)
         return replace(
             scan, row_options=replace(scan.row_options, headers=scan.row_options.wants_headers, columns=None)
         )
@@ -1213,6 +1236,9 @@ class Lab:
         lost = (*plan.lost, *sampled.lost)
         for part in lost:
             warnings.warn(f"retention has removed {part}; the sample is of the rest", DataLossWarning, stacklevel=3)
+        left_out = [f"left out: {error}" for error in offline_among(scan.info, plan.offline)]
+        for note in left_out:
+            warnings.warn(f"the sample is of the rest; {note}", KafkalabWarning, stacklevel=3)
         batches = shaper.shape_all(step for step in sampled.steps if step.arrow_batch.num_rows) or [shaper.empty()]
         table = unify([pa.Table.from_batches([rows]) for rows in batches]).unify_dictionaries()
         receipt = Receipt(
@@ -1223,6 +1249,7 @@ class Lab:
             (
                 f"a sample of {table.num_rows} records",
                 *(f"lost to retention: {part}" for part in lost),
+                *left_out,
                 *shaper.notes(plan.topic),
             ),
         )
@@ -1298,7 +1325,7 @@ class Lab:
         """Return the frame of a few rows, with the columns that were asked for."""
         receipt = _with_rows(receipt, table)
         if "errors" not in reading and table["_error"].null_count == table.num_rows:
-            table = table.drop_columns(["_error", "_raw"])
+            table = table.drop_columns([name for name in ERROR_COLUMNS if name in table.column_names])
         columns = reading.get("columns")
         if columns is not None:
             for name in columns:
@@ -1307,6 +1334,11 @@ class Lab:
                     raise ArgumentError(message)
             table = table.select([name for name in columns if name in table.column_names])
         return to_frame(table, receipt)
+
+
+def _offsets(marks: Mapping[int, Watermarks], partitions: Iterable[int], name: str) -> Any:
+    """Return one of the watermarks by partition; null where a partition has no leader to tell it."""
+    return pd.array([getattr(marks[p], name) if p in marks else None for p in partitions], dtype="Int64")
 
 
 def _closing(tail: weakref.ref[Tail]) -> Callable[[], None]:
@@ -1359,7 +1391,7 @@ def _outermost(table: pa.Table, n: int, *, at_end: bool) -> pa.Table:
     partitions, offsets = (table[name].to_numpy() for name in ("partition", "offset"))
     order = np.lexsort((-offsets if at_end else offsets, partitions))
     rank = np.arange(len(order)) - np.searchsorted(partitions[order], partitions[order])
-    return table.take(order[rank < n])
+    return take(table, order[rank < n])
 
 
 def _rows_by_partition(receipts: Iterable[Receipt]) -> Counter[int]:

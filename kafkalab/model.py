@@ -116,6 +116,7 @@ class PartitionInfo:
     leader: int | None
     replicas: tuple[int, ...] = ()
     in_sync_replicas: tuple[int, ...] = ()
+    offline_replicas: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

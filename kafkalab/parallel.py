@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from kafkalab.cluster.metadata import offline_among
 from kafkalab.combine import combine
 from kafkalab.errors import ArgumentError, DataLossError, DataLossWarning, KafkalabWarning, MapError
 from kafkalab.fetch.base import Stop
 from kafkalab.frame import warn_if_short
-from kafkalab.model import PartitionReceipt, Receipt, StopReason
+from kafkalab.model import OffsetRange, PartitionReceipt, Receipt, StopReason
 from kafkalab.parts import PartReader
 from kafkalab.pickling import Sealed, check_travels
 from kafkalab.plan import Pieces
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Executor, Future
 
-    from kafkalab.model import OffsetRange
     from kafkalab.scan import Scan
 
 Ordering: TypeAlias = Literal["partition", "unordered"]
@@ -83,6 +83,7 @@ def map_parts(scan: Scan, func: Callable[[Any], Any], options: MapOptions, proce
     seconds = scan.limits.seconds
     until = None if seconds is None else time.time() + seconds
     run = _Run(task, options, _sealed(task) if goes_elsewhere(options.executor) else None, until)
+    run.leave_out(scan, len(parts))
     with (
         opened(options.executor, options.workers, processes) as workers,
         progress(scan.plan.span, scan.plan.topic, shown=options.progress) as advance,
@@ -139,6 +140,12 @@ class _Run:
     broken: bool = False
     fold_next: int = 0
     any_folded: bool = False
+
+    def leave_out(self, scan: Scan, first: int) -> None:
+        """Count partitions without a leader among those that failed, by numbers behind the others."""
+        for number, error in enumerate(offline_among(scan.info, scan.plan.offline), first):
+            self.parts[number] = OffsetRange(scan.plan.topic, error.partition or 0, 0, 0)
+            self._fail(number, Outcome(error=error, doing="reading"))
 
     def through(self, parts: Iterable[OffsetRange], workers: Workers, advance: Callable[[int], object]) -> None:
         """Hand out parts, as many at a time as there is room for, and take what comes back."""

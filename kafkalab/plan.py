@@ -48,10 +48,12 @@ class Plan:
     ranges: tuple[OffsetRange, ...]
     windows: Mapping[int, TimeWindow] = field(default_factory=dict)
     lost: tuple[OffsetRange, ...] = ()
+    offline: tuple[int, ...] = ()
+    """Partitions that are left out, as they have no leader."""
 
     def with_ranges(self, ranges: Iterable[OffsetRange]) -> Plan:
         """Return the same plan over other ranges of the same topic."""
-        return Plan(self.topic, tuple(ranges), self.windows, self.lost)
+        return replace(self, ranges=tuple(ranges))
 
     @property
     def span(self) -> int:

@@ -7,12 +7,13 @@ import operator
 import re
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], pc.Expression]] = {
     ast.Eq: operator.eq,
@@ -25,6 +26,9 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], pc.Expression]] = {
 _TURNED = {ast.NotIn: ast.In(), ast.IsNot: ast.Is()}
 _ASSIGNMENT = re.compile(r"(?<![=!<>])=(?!=)")
 _EXAMPLE = "such as amount > 40 and country == 'DE'"
+_MOST_PARTS = 1000
+_SHOWN = 40
+_INT64 = range(-(1 << 63), 1 << 63)
 _KNOWN = "==, !=, <, <=, >, >=, in, not in, is None, and, or, not"
 
 
@@ -48,31 +52,44 @@ def parse(text: str) -> pc.Expression:
     <pyarrow.compute.Expression ((amount > 100) and invert(match_substring(key.user, {pattern="test", ...})))>
     """
     try:
-        return _condition(ast.parse(text.strip(), mode="eval").body)
+        node = ast.parse(text.strip(), mode="eval").body
+        _check_size(node)
+        return _condition(node)
     except ArgumentError:
         raise
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError, pa.ArrowException) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         if _ASSIGNMENT.search(text):
             reason = "== compares, = does not"
         raise ArgumentError(f"this is no condition ({reason}): give one {_EXAMPLE}") from error
 
 
+def _check_size(node: ast.expr) -> None:
+    parts = sum(isinstance(each, ast.expr) and not isinstance(each, ast.Constant) for each in ast.walk(node))
+    if parts > _MOST_PARTS:
+        raise ArgumentError(
+            f"the condition is too long: it has {parts:,} columns, comparisons and joins, and at most {_MOST_PARTS:,} "
+            "are possible; look for one of many values with 'column in [...]'"
+        )
+
+
+def _joined(join: Callable[[Any, Any], pc.Expression], parts: Sequence[pc.Expression]) -> pc.Expression:
+    """Join parts two by two: pyarrow goes into an expression by recursion, without a limit."""
+    while len(parts) > 1:
+        pairs = [join(*parts[number : number + 2]) for number in range(0, len(parts) - 1, 2)]
+        parts = [*pairs, *parts[len(pairs) * 2 :]]
+    return parts[0]
+
+
 def _condition(node: ast.expr) -> pc.Expression:
     if isinstance(node, ast.BoolOp):
         join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
-        first, *others = map(_condition, node.values)
-        for other in others:
-            first = join(first, other)
-        return first
+        return _joined(join, [_condition(each) for each in node.values])
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         return ~_condition(node.operand)
     if isinstance(node, ast.Compare):
         sides = [node.left, *node.comparators]
-        first, *others = (_compared(*each) for each in zip(sides, node.ops, sides[1:], strict=False))
-        for other in others:
-            first &= other
-        return first
+        return _joined(operator.and_, [_compared(*each) for each in zip(sides, node.ops, sides[1:], strict=False)])
     if _name(node) is not None:
         return pc.field(_name(node)) == True  # noqa: E712 - null does not pass
     raise _not_understood(node, "a condition compares a column with a value")
@@ -94,7 +111,7 @@ def _compared(left: ast.expr, how: ast.cmpop, right: ast.expr) -> pc.Expression:
 
 def _contained(left: ast.expr, right: ast.expr) -> pc.Expression:
     if isinstance(right, ast.List | ast.Tuple | ast.Set):
-        return _side(left).isin([_value(each) for each in right.elts])
+        return _side(left).isin([_checked(each) for each in right.elts])
     text = left.value if isinstance(left, ast.Constant) else None
     if not isinstance(text, str | bytes) or _name(right) is None:
         raise _not_understood(left, "'in' has a column and a list, or a text and a column")
@@ -103,7 +120,7 @@ def _contained(left: ast.expr, right: ast.expr) -> pc.Expression:
 
 def _side(node: ast.expr) -> pc.Expression:
     name = _name(node)
-    return pc.scalar(_value(node)) if name is None else pc.field(name)
+    return pc.scalar(_checked(node)) if name is None else pc.field(name)
 
 
 def _name(node: ast.expr) -> str | None:
@@ -117,6 +134,17 @@ def _name(node: ast.expr) -> str | None:
         name = _value(node.slice)
         return name if isinstance(name, str) else None
     return None
+
+
+def _checked(node: ast.expr) -> str | bytes | bool | float | None:
+    """Return a value that Arrow has."""
+    value = _value(node)
+    if isinstance(value, int) and value not in _INT64:
+        raise ArgumentError(
+            f"{str(value)[:_SHOWN]} is too large: whole numbers are from -2^63 to 2^63 - 1; with a decimal point it is "
+            "the nearest number that a float holds"
+        )
+    return value
 
 
 def _value(node: ast.expr) -> str | bytes | bool | float | None:

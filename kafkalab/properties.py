@@ -45,6 +45,11 @@ _WITHOUT_EFFECT = re.compile(
 _LOGIN_MODULES = {
     "PlainLoginModule": {"username": "sasl.username", "password": "sasl.password"},
     "ScramLoginModule": {"username": "sasl.username", "password": "sasl.password"},
+    "Krb5LoginModule": {
+        "keyTab": "sasl.kerberos.keytab",
+        "principal": "sasl.kerberos.principal",
+        "serviceName": "sasl.kerberos.service.name",
+    },
     "OAuthBearerLoginModule": {
         "clientId": "sasl.oauthbearer.client.id",
         "clientSecret": "sasl.oauthbearer.client.secret",
@@ -57,11 +62,15 @@ _ENTRY = re.compile(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", re.DOTA
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[^u])")
 _CONTROL = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 _STORE_MAGIC = {b"\xfe\xed\xfe\xed": "JKS", b"\xce\xce\xce\xce": "JCEKS"}
-_JAAS_OPTION = r"""\s*([\w.\-]+)\s*=\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s;"']+)"""
-_JAAS = re.compile(
-    rf"\s*([\w.$]+)\s+(?:required|requisite|sufficient|optional)((?:{_JAAS_OPTION})*)\s*;?\s*",
-    re.DOTALL | re.IGNORECASE,
+_JAAS_HEAD = re.compile(r"\s*([\w.$]+)\s+(?:required|requisite|sufficient|optional)(?!\w)", re.IGNORECASE)
+_JAAS_OPTION = re.compile(
+    r"""\s*([\w.\-]+)\s*=\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s;"']+)""",
+    re.DOTALL,
 )
+_JAAS_END = re.compile(r"\s*;?\s*")
+_PEM_OPTIONS = ("ssl.ca.pem", "ssl.certificate.pem", "ssl.key.pem")
+_PEM_BLOCK = re.compile(r"(-----BEGIN [^-\n]+-----)([A-Za-z0-9+/=\s\\]*)(-----END [^-\n]+-----)")
+_PEM_LINE = 64
 
 
 class Setting(NamedTuple):
@@ -130,7 +139,7 @@ def to_librdkafka(settings: dict[str, Setting]) -> dict[str, Setting]:
         Something has no counterpart: a store in Java's own format, a login module or class that only Java can run.
     """
     kept = {RENAMED.get(name, name): value for name, value in settings.items() if not _WITHOUT_EFFECT.fullmatch(name)}
-    for step in (_truststore, _keystore, _login, _handlers, _host_name_check):
+    for step in (_truststore, _keystore, _login, _handlers, _host_name_check, _pems):
         kept = step(kept)
     return _without(kept, TRANSLATED)
 
@@ -204,12 +213,13 @@ def _login(settings: dict[str, Setting]) -> dict[str, Setting]:
     given = settings.get("sasl.jaas.config")
     if given is None:
         return settings
-    if not _JAAS.fullmatch(given.text):
+    read = _module(given)
+    if read is None:
         raise ConfigError(
             f"{given.origin}: sasl.jaas.config is not of the form "
             'org.apache.kafka.common.security.plain.PlainLoginModule required username="..." password="...";'
         )
-    module, options = _module(given)
+    module, options = read
     if (names := _LOGIN_MODULES.get(module.rpartition(".")[2])) is None:
         raise ConfigError(
             f"{given.origin}: the login module {module} runs only in Java. Known here are {', '.join(_LOGIN_MODULES)}; "
@@ -218,10 +228,20 @@ def _login(settings: dict[str, Setting]) -> dict[str, Setting]:
     return settings | {names[name]: setting for name, setting in options.items() if name in names}
 
 
-def _module(given: Setting) -> tuple[str, dict[str, Setting]]:
-    module, options = _JAAS.fullmatch(given.text).groups()[:2]  # type: ignore[union-attr] # it was tried before
-    pairs = re.findall(_JAAS_OPTION, options, re.DOTALL)
-    return module, {name: Setting(Secret(_unquote(text)), given.origin) for name, text in pairs}
+def _module(given: Setting) -> tuple[str, dict[str, Setting]] | None:
+    """Return the login module of a JAAS line with its options, or None where the line is broken.
+
+    What holds the text must not raise, as a traceback may show it.
+    """
+    text, options = given.text, dict[str, Setting]()
+    head = _JAAS_HEAD.match(text)
+    if head is None:
+        return None
+    place = head.end()
+    while option := _JAAS_OPTION.match(text, place):
+        options[option[1]] = Setting(Secret(_unquote(option[2])), given.origin)
+        place = option.end()
+    return (head[1], options) if _JAAS_END.fullmatch(text, place) else None
 
 
 def _unquote(text: str) -> str:
@@ -246,3 +266,21 @@ def _host_name_check(settings: dict[str, Setting]) -> dict[str, Setting]:
     given = settings.get(name)
     # Java's way to switch it off is to leave it empty.
     return settings if given is None or given.text.strip() else settings | {name: Setting(Secret("none"), given.origin)}
+
+
+def _pems(settings: dict[str, Setting]) -> dict[str, Setting]:
+    given = {name: settings[name] for name in _PEM_OPTIONS if name in settings}
+    return settings | {name: Setting(Secret(_lines_of(pem.text)), pem.origin) for name, pem in given.items()}
+
+
+def _lines_of(pem: str) -> str:
+    """Return PEM in lines: Java takes it on one, with blanks or nothing where a line would end (KIP-651)."""
+    return _PEM_BLOCK.sub(_in_lines, pem)
+
+
+def _in_lines(block: re.Match[str]) -> str:
+    if "\n" in block[2]:
+        return block[0]
+    data = re.sub(r"\\n|\s", "", block[2])
+    lines = (data[place : place + _PEM_LINE] for place in range(0, len(data), _PEM_LINE))
+    return "\n".join(("", block[1], *lines, block[3], ""))

@@ -10,9 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab.decode import formats
+from kafkalab.decode.base import JSON_TEXT
 from kafkalab.errors import ArgumentError, DecodeError, did_you_mean
 from kafkalab.fetch.base import HEADERS, TIMESTAMP, TIMESTAMP_TYPES
 from kafkalab.filtering import Filter
+from kafkalab.matching import Findings
+from kafkalab.typed_columns import is_own, own_name, without_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +30,7 @@ OnError: TypeAlias = Literal["raise", "column", "skip"]
 FormatLike: TypeAlias = "str | Format | Callable[[pa.Array], pa.Array]"
 
 RECORD_COLUMNS = ("topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers")
-_ERROR_COLUMNS = ("_error", "_raw")
+ERROR_COLUMNS = ("_error", "_raw", "_raw_key")
 _CATEGORY = pa.dictionary(pa.int8(), pa.string())
 _TYPES = {
     "topic": _CATEGORY,
@@ -40,11 +43,13 @@ _TYPES = {
     "headers": HEADERS,
     "_error": pa.string(),
     "_raw": pa.binary(),
+    "_raw_key": pa.binary(),
 }
 _TIMESTAMP_TYPES = pa.array(TIMESTAMP_TYPES)
 _SOURCES = ("key", "value")
 _TOGETHER_BYTES = 64 << 20
 _MOST_PLACES = 16  # of some 100 KB each
+_MOST_UNASKED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +71,12 @@ class RowOptions:
         Rows to keep.
     errors : {"raise", "column", "skip"}
         What becomes of a key or value that is not in its format: an error that names its offset; null, with the reason
-        in ``_error`` and the bytes in ``_raw``; or no row, counted in the receipt.
+        in ``_error`` and the bytes in ``_raw`` (those of a key in ``_raw_key``); or no row, counted in the receipt.
     registry : Registry, optional
         Where formats that were not given one find schemas.
+    keeps_types : bool
+        Whether rows keep, for conditions to come, the values that have become JSON text since schemas disagree: in
+        columns that `typed_columns.without_own` takes away.
 
     Raises
     ------
@@ -83,6 +91,7 @@ class RowOptions:
     where: pc.Expression | None = None
     errors: OnError = "raise"
     registry: Registry | None = None
+    keeps_types: bool = False
 
     def __post_init__(self) -> None:
         formats.check(self.key, auto=True)
@@ -126,7 +135,14 @@ class RowOptions:
     def record_columns(self) -> list[str]:
         """The columns that there are whatever the records hold."""
         names = [name for name in RECORD_COLUMNS if name != "headers" or self.wants_headers]
-        return [*names, *(_ERROR_COLUMNS if self.errors == "column" else ())]
+        return [*names, *self.error_columns]
+
+    @property
+    def error_columns(self) -> tuple[str, ...]:
+        """The columns for what is not in its format; bytes, as which keys are read by default, always are."""
+        if self.errors != "column":
+            return ()
+        return ERROR_COLUMNS[:2] if self.key == "bytes" else ERROR_COLUMNS
 
     def check_columns(self, fields: Sequence[str]) -> None:
         """Refuse asked columns that are neither the record's own nor among the fields seen."""
@@ -162,19 +178,24 @@ def field_name(source: str, name: str | None) -> str:
 
 @dataclass(slots=True)
 class Names:
-    """The fields that rows were seen to have, and those that a filter missed: of one scan, or of all parts of a read.
+    """The fields that rows were seen to have, and what a filter has met: of one scan, or of all parts of a read.
 
     A part may well lack a field that others have, so that names can only be refused when everything is read.
     """
 
     fields: dict[str, None] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
+    where: Findings = field(default_factory=Findings)
     rows: int = 0
+
+    def see(self, name: str, *, asked: bool) -> None:
+        """Remember a field; of those that nobody asked for only so many, which are there to be proposed."""
+        if asked or len(self.fields) < _MOST_UNASKED:
+            self.fields[name] = None
 
     def add(self, other: Names) -> None:
         """Count what another part of the read has seen."""
         self.fields |= other.fields
-        self.missing |= other.missing
+        self.where.add(other.where)
         self.rows += other.rows
 
     def check(self, options: RowOptions) -> None:
@@ -183,14 +204,16 @@ class Names:
         Raises
         ------
         ArgumentError
-            A column or a field of the filter does not exist.
+            A column or a field of the filter does not exist, or the filter fits no row.
         """
         if self.rows:
             options.check_columns(list(self.fields))
             known = [*options.record_columns, *self.fields]
-            for name in sorted(self.missing - self.fields.keys()):
+            for name in sorted(self.where.missing - self.where.found - self.fields.keys()):
                 message = f"no record has a field {name!r}: {did_you_mean(name, known)}"
                 raise ArgumentError(message)
+            if self.where.problem is not None:
+                raise ArgumentError(self.where.problem)
 
 
 class RowShaper:
@@ -204,7 +227,8 @@ class RowShaper:
         self.found: dict[str, str] = {}
         self.skipped = 0
         self._windows = windows or {}
-        self._filter = None if options.where is None else Filter.of(options.where, _TYPES)
+        self._asked = frozenset(options.columns or ())
+        self._filter = None if options.where is None else Filter.of(options.where)
         self._decoders: dict[str, Decoder] = {}
         self._places = _Places()
 
@@ -233,13 +257,12 @@ class RowShaper:
 
     def _shaped(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         count = rows.num_rows
-        if self.options.errors == "column":
-            for name in _ERROR_COLUMNS:
-                rows = self._with_nulls(rows, name)
+        for name in self.options.error_columns:
+            rows = self._with_nulls(rows, name)
         for place, source in enumerate(_SOURCES):
             if self.options.needs(source, self._used):
                 if self._filter is not None:
-                    rows = self._filter.without_excluded(rows, _SOURCES[place:])
+                    rows = self._filter.possible(rows, [*_SOURCES[place:], *ERROR_COLUMNS], self.names.where)
                 rows = self._decoded(rows, source)
         self.names.rows += count
         return rows if self._filter is None else self._filtered(rows, self._filter)
@@ -264,7 +287,7 @@ class RowShaper:
         for name in names:
             if name not in rows.schema.names:
                 rows = self._with_nulls(rows, name)
-        return rows.select(list(names))
+        return rows.select([*names, *filter(is_own, rows.schema.names)])
 
     def empty(self) -> pa.RecordBatch:
         """Return no rows, with the columns that are known so far."""
@@ -302,7 +325,7 @@ class RowShaper:
     def _decoded(self, rows: pa.RecordBatch, source: str) -> pa.RecordBatch:
         decoded = self._decoder(source, rows[source])(rows[source])
         for name in decoded.left_out:
-            self.names.fields[field_name(source, name)] = None
+            self.names.see(field_name(source, name), asked=False)
         arrays, fields = [], []
         for column in rows.schema:
             if column.name == source:
@@ -310,12 +333,25 @@ class RowShaper:
                     arrays.append(array)
                     fields.append(made.with_name(field_name(source, part)))
                     if part is not None:
-                        self.names.fields[fields[-1].name] = None
+                        self.names.see(fields[-1].name, asked=fields[-1].name in self._asked)
             else:
                 arrays.append(rows[column.name])
                 fields.append(column)
+        for made, array in self._own(source, decoded):
+            arrays.append(array)
+            fields.append(made)
         shaped = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
         return self._without_errors(shaped, rows, source, decoded) if decoded.errors else shaped
+
+    def _own(self, source: str, decoded: Decoded) -> Iterator[tuple[pa.Field, pa.Array]]:
+        """Yield, for the filter, the values that it would else see as another type."""
+        texts = {part for part, made, _ in decoded if made.metadata == JSON_TEXT}
+        used, as_written = self._used or frozenset(), frozenset() if self._filter is None else self._filter.as_written
+        for part, values in decoded.own.items():
+            name = field_name(source, part)
+            if (self.options.keeps_types or name in used) if part in texts else name in as_written:
+                for number, (made, array) in enumerate(values()):
+                    yield made.with_name(own_name(name, number)), array
 
     def _without_errors(
         self, shaped: pa.RecordBatch, rows: pa.RecordBatch, source: str, decoded: Decoded
@@ -331,20 +367,25 @@ class RowShaper:
         if self.options.errors == "skip":
             self.skipped += len(numbers)
             return shaped.filter(pa.array(~wrong))
+        before = rows["_error"].filter(pa.array(wrong))
         reasons = pa.array([f"{source}: {decoded.errors[row]}" for row in sorted(numbers)], pa.string())
-        for name, values in (("_error", reasons), ("_raw", rows[source].filter(pa.array(wrong)))):
+        reasons = pc.coalesce(pc.binary_join_element_wise(before, reasons, "; "), reasons)
+        raw = "_raw_key" if source == "key" else "_raw"
+        for name, values in (("_error", reasons), (raw, rows[source].filter(pa.array(wrong)))):
             number = shaped.schema.get_field_index(name)
             column = pc.replace_with_mask(shaped.column(number), pa.array(wrong), values)
             shaped = shaped.set_column(number, shaped.schema.field(number), column)
         return shaped
 
     def _filtered(self, rows: pa.RecordBatch, where: Filter) -> pa.RecordBatch:
-        kept, missing = where.apply(rows)
-        if missing and not self.options.has_fields:
-            name = min(missing)
-            raise ArgumentError(f"where names no column: {name!r}; {did_you_mean(name, rows.schema.names)}")
-        self.names.missing |= missing
-        return kept
+        findings = self.names.where
+        kept = where.apply(rows, findings)
+        if not self.options.has_fields:
+            for name in sorted((where.names or frozenset()).difference(rows.schema.names) | findings.missing):
+                raise ArgumentError(f"where names no column: {name!r}; {did_you_mean(name, rows.schema.names)}")
+            if findings.problem is not None:
+                raise ArgumentError(findings.problem)
+        return kept if self.options.keeps_types else without_own(kept)
 
     @staticmethod
     def _with_nulls(rows: pa.RecordBatch, name: str) -> pa.RecordBatch:

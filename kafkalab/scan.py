@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from kafkalab import units
 from kafkalab.decode.base import JSON_TEXT
 from kafkalab.decode.joining import unify, with_text
 from kafkalab.errors import (
@@ -74,11 +75,10 @@ class Limits:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            whole = name != "seconds"
-            fits = isinstance(value, (int, np.integer) if whole else (int, float, np.number)) and value >= 0
-            if value is not None and not fits:
-                kind = "whole number" if whole else "number"
-                message = f"a limit in {name} is a {kind} from 0 on, or None for no limit, not {value!r}"
+            if name == "seconds":
+                _ = value is None or units.seconds(value)
+            elif value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
+                message = f"a limit in {name} is a whole number from 0 on, or None for no limit, not {value!r}"
                 raise ArgumentError(message)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafkalab import options
 from kafkalab.errors import ConfigError, KafkalabWarning
-from kafkalab.properties import RENAMED, TRANSLATED, Setting, to_librdkafka
+from kafkalab.properties import RENAMED, TRANSLATED, Setting, read_properties, to_librdkafka
 from kafkalab.secret import Secret
 
 if TYPE_CHECKING:
@@ -87,10 +87,27 @@ def read_profile(name: str, path: Path) -> dict[str, Setting]:
             + "".join(f"; did you mean {other!r}?" for other in like)
         )
     settings = sealed(profiles[name], f"profile {name!r} in {path}")
+    _warn_of_readers(settings, path)
+    return settings
+
+
+def read_config_file(path: Path) -> dict[str, Setting]:
+    """Return the settings of a ``.properties`` file.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or an escape in it is broken.
+    """
+    settings = read_properties(path)
+    _warn_of_readers(settings, path.expanduser())
+    return settings
+
+
+def _warn_of_readers(settings: Mapping[str, Setting], path: Path) -> None:
     if any(options.is_secret(key, "") for key in settings) and _others_may_read(path):
         message = f"{path} holds a password or key, and other users can read it: chmod 600 {path}"
-        warnings.warn(message, KafkalabWarning, stacklevel=3)
-    return settings
+        warnings.warn(message, KafkalabWarning, stacklevel=4)
 
 
 def checked(layer: dict[str, Setting]) -> dict[str, Setting]:

@@ -7,11 +7,13 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
+from kafkalab import units
 from kafkalab.cells import kernel_shell
 from kafkalab.decode.joining import unify
 from kafkalab.fetch.base import Stop
@@ -20,7 +22,8 @@ from kafkalab.frame import to_frame
 from kafkalab.kept import View
 from kafkalab.model import Receipt
 from kafkalab.predicate import parse
-from kafkalab.rows import RowShaper
+from kafkalab.rows import ERROR_COLUMNS, RowShaper
+from kafkalab.typed_columns import without_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from kafkalab.scan import Scan
 
 _RATE_OVER_S = 5.0
-_NO_ERRORS = ("_error", "_raw")
 
 
 class Tail:
@@ -74,7 +76,7 @@ class Tail:
         hide_no_errors: bool = False,
         show: Callable[[Tail], Any] | None = None,
     ) -> None:
-        self._scan = scan
+        self._scan = replace(scan, row_options=replace(scan.row_options, keeps_types=True))
         self._hide_no_errors = hide_no_errors
         self._show = show
         self._table: Any = None
@@ -222,7 +224,7 @@ class Tail:
             It is not understood, or does not fit the rows; the filter before it stays.
         """
         expression = parse(where) if isinstance(where, str) else where
-        chosen = None if expression is None else Filter.of(expression, {})
+        chosen = None if expression is None else Filter.of(expression)
         with self._lock:
             for view in dict.fromkeys((self._now, self._shown)):
                 view.choose(chosen)
@@ -249,9 +251,9 @@ class Tail:
             seen = Receipt(
                 tuple(self._parts.values()), self._scan.fetch_options.isolation_level, self._scan.fetcher.name
             )
-        table = unify([pa.Table.from_batches([rows]) for rows in steps]).unify_dictionaries()
+        table = unify([pa.Table.from_batches([without_own(rows)]) for rows in steps]).unify_dictionaries()
         if self._hide_no_errors:
-            names = [name for name in _NO_ERRORS if name in table.column_names]
+            names = [name for name in ERROR_COLUMNS if name in table.column_names]
             if all(table[name].null_count == table.num_rows for name in names):
                 table = table.drop_columns(names)
         return table, self._scan.receipt or seen
@@ -271,9 +273,9 @@ class Tail:
 
     def _wait(self, is_so: Callable[[], bool], seconds: float) -> None:
         """Wait until something is so, where Ctrl-C comes through: without a lock that it could leave locked."""
+        end = time.monotonic() + units.seconds(seconds)
         told: SimpleQueue[None] = SimpleQueue()
         leave = self.subscribe(lambda: told.put(None))
-        end = time.monotonic() + seconds
         try:
             while self.running and not is_so() and (left := end - time.monotonic()) > 0:
                 with suppress(Empty):

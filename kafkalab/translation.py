@@ -12,6 +12,10 @@ from kafkalab import errors
 KafkaException.__module__ = "confluent_kafka"
 
 _PREFIX = re.compile(r"Failed to create \w+( client)?: |Broker: |Local: ")
+_KERBEROS = (
+    "confluent-kafka from PyPI has no Kerberos. One that is built where librdkafka has libsasl2 does: "
+    "pip install --no-binary confluent-kafka confluent-kafka"
+)
 _MEANING: dict[int, tuple[type[errors.KafkalabError], str]] = {
     KafkaError._TRANSPORT: (errors.BrokerUnreachableError, "check the bootstrap servers and the network"),
     KafkaError._ALL_BROKERS_DOWN: (errors.BrokerUnreachableError, "check the bootstrap servers and the network"),
@@ -46,9 +50,15 @@ _MEANING: dict[int, tuple[type[errors.KafkalabError], str]] = {
     KafkaError._TIMED_OUT_QUEUE: (errors.ReadTimeoutError, "try again, or give a longer timeout"),
     KafkaError._MSG_TIMED_OUT: (errors.ReadTimeoutError, "try again, or give a longer timeout"),
     KafkaError.REQUEST_TIMED_OUT: (errors.ReadTimeoutError, "try again, or give a longer timeout"),
+    KafkaError.OFFSET_NOT_AVAILABLE: (errors.ReadTimeoutError, "wait until replicas are back, and try again"),
+    KafkaError.LEADER_NOT_AVAILABLE: (errors.BrokerUnreachableError, "wait until the partition has a leader"),
+    KafkaError.NOT_LEADER_FOR_PARTITION: (errors.BrokerUnreachableError, "its leader moves: try again"),
+    KafkaError.NOT_COORDINATOR: (errors.BrokerUnreachableError, "the group's coordinator moves: try again"),
+    KafkaError.COORDINATOR_NOT_AVAILABLE: (errors.BrokerUnreachableError, "the group's coordinator is away: try again"),
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS: (errors.ReadTimeoutError, "the group's coordinator starts: try again"),
     KafkaError._UNSUPPORTED_FEATURE: (errors.UnsupportedError, "a newer broker can do it"),
     KafkaError.UNSUPPORTED_VERSION: (errors.UnsupportedError, "a newer broker can do it"),
-    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT: (errors.UnsupportedError, "a newer broker can do it"),
+    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT: (errors.UnsupportedError, "the topic's message format has no times"),
     KafkaError.UNSUPPORTED_COMPRESSION_TYPE: (errors.UnsupportedError, "a newer client can do it"),
     KafkaError._INVALID_ARG: (errors.ConfigError, "check the configuration"),
     KafkaError._CONFLICT: (errors.ConfigError, "check the configuration"),
@@ -61,9 +71,9 @@ def translate(error: KafkaError | KafkaException, **where: Any) -> errors.Kafkal
     Parameters
     ----------
     error : KafkaError or KafkaException
-        What confluent-kafka reported or raised.
+        What confluent-kafka reported or raised, or a broker's error code as such an error.
     **where
-        The ``topic``, ``partition`` and ``offset`` that were being worked on, as far as known.
+        The ``topic``, ``partition`` and ``offset``, or the ``group_id``, that were being worked on, as far as known.
 
     Returns
     -------
@@ -78,6 +88,10 @@ def translate(error: KafkaError | KafkaException, **where: Any) -> errors.Kafkal
     cause = error.args[0] if isinstance(error, KafkaException) else error
     text = _PREFIX.sub("", cause.str())
     kind, advice = _MEANING.get(cause.code(), (errors.KafkalabError, f"librdkafka's error {cause.name()}"))
-    if "SASL mechanism" in text and kind is errors.ConfigError:
+    if "GSSAPI" in text and kind is errors.ConfigError:
+        kind, advice = errors.AuthenticationError, _KERBEROS
+    elif "SASL mechanism" in text and kind is errors.ConfigError:
         kind, advice = errors.AuthenticationError, "set sasl.mechanism to PLAIN, SCRAM-SHA-256 or -512, or OAUTHBEARER"
-    return kind(f"{text}: {advice}", **where)
+    group_id = where.pop("group_id", None)
+    group = "" if group_id is None else f"group {group_id!r}: "
+    return kind(f"{group}{text}: {advice}", **where)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import Any
+
+import numpy as np
 
 from kafkalab.errors import ArgumentError
 
@@ -22,6 +25,32 @@ _ALSO: dict[str, dict[str, int]] = {
     "messages": {"m": 10**6, "K": 1000},
 }
 _NUMBER = re.compile(r"([+-]?(?:\d[\d,_]{0,99}(?:\.\d{0,99})?|\.\d{1,99}))\s*([a-zA-Z]*)", re.ASCII)
+
+
+_MOST_SECONDS = 10 * 365 * 86_400
+
+
+def seconds(value: Any, name: str = "timeout", *, least: float = 0) -> float:
+    """Return a time to wait, which has to be one that clocks and locks take: no NaN, and not for ever.
+
+    Raises
+    ------
+    ArgumentError
+        It is none.
+
+    Examples
+    --------
+    >>> seconds(2.5)
+    2.5
+    >>> seconds(float("inf"))
+    Traceback (most recent call last):
+    kafkalab.errors.ArgumentError: timeout must be a number of seconds from 0 to 315,360,000, got inf
+    """
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not least <= value <= _MOST_SECONDS:
+        text = f"{name} must be a number of seconds from {least:g} to {_MOST_SECONDS:,}, got {value!r}"
+        raise ArgumentError(text)
+    return float(value)
 
 
 def format_quantity(value: int, unit: str) -> str:

@@ -192,6 +192,68 @@ class TestHowItEnds:
         assert err.count("\n") == 1
 
 
+class TestAPartOfTheRange:
+    @pytest.mark.parametrize(
+        "command", [("read", TOPIC), ("head", TOPIC), ("last", TOPIC), ("find", TOPIC, "u1", "--partitioner", "none")]
+    )
+    @pytest.mark.usefixtures("cluster")
+    def test_a_read_that_its_time_ends_says_so(self, command: tuple[str, ...], capsys: Capture) -> None:
+        code, _, err = run(capsys, *command, "--timeout", "0")
+        assert code == 3
+        assert err.startswith("kafkalab: warning: the read stopped at its timeout")
+        assert "orders[0] at offset 0 of 3" in err
+        assert err.count("\n") == 1
+
+    def test_an_open_transaction_before_the_end_says_so(self, cluster: MemoryCluster, capsys: Capture) -> None:
+        cluster.append(TOPIC, b"undecided", producer_id=1)
+        code, out, err = run(capsys, "read", TOPIC, "--end", "4", "--partitions", "0", "--json")
+        assert (code, len(out.splitlines())) == (3, 3)
+        assert err == (
+            "kafkalab: warning: an open transaction hides the rest of the range: orders[0] at offset 3 of 4\n"
+        )
+
+    @pytest.mark.usefixtures("cluster")
+    def test_a_limit_that_was_asked_for_does_not(self, capsys: Capture) -> None:
+        assert run(capsys, "read", TOPIC, "--limit", "1")[::2] == (0, "")
+        assert run(capsys, "tail", TOPIC, "--start", "earliest", "--timeout", "0.1")[::2] == (0, "")
+
+    @pytest.mark.usefixtures("cluster")
+    def test_an_export_that_its_time_ends_is_an_error(self, capsys: Capture, tmp_path: Path) -> None:
+        code, out, err = run(capsys, "export", TOPIC, str(tmp_path), "--value", "text", "--timeout", "0")
+        assert (code, out) == (1, "")
+        assert "the export is not finished" in err
+
+
+class TestWhereItPrintsTo:
+    @pytest.mark.parametrize("command", [("topics",), ("read", TOPIC), ("head", TOPIC), ("describe", TOPIC, "--json")])
+    @pytest.mark.usefixtures("cluster")
+    def test_a_place_that_takes_nothing_is_an_error_in_one_line(
+        self, command: tuple[str, ...], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+            monkeypatch.setattr(sys, "stdout", full)
+            assert main(command) == 1
+        assert capsys.readouterr().err == "kafkalab: standard output cannot be written: No space left on device\n"
+        monkeypatch.setattr(sys, "stdout", None)
+        assert main(command) == 1
+        assert capsys.readouterr().err == "kafkalab: standard output is closed: there is nowhere to print to\n"
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+    def test_and_python_has_nothing_to_add_at_its_end(self, redirection: str) -> None:
+        with MockBroker({TOPIC: 1}) as broker:
+            named = ["topics", "--bootstrap", broker.bootstrap_servers]
+            script = ["bash", "-c", f'"$@" {redirection}', "bash", sys.executable, "-m", "kafkalab", *named]
+            done = subprocess.run(script, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+    @pytest.mark.timeout(60)
+    def test_a_closed_standard_error_takes_nothing(self) -> None:
+        script = ["bash", "-c", '"$@" 2>&-', "bash", sys.executable, "-m", "kafkalab", "read", "x", "-b", "127.0.0.1:1"]
+        done = subprocess.run(script, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
 class TestHostileText:
     @pytest.fixture
     def hostile(self, cluster: MemoryCluster) -> MemoryCluster:
@@ -248,6 +310,7 @@ class TestHostileText:
         assert not set(safe(text)) & set("\n\r\t\x1b\x00")
         row = {"topic": TOPIC, "partition": 0, "offset": 1, "key": text, "value": None}
         assert "\n" not in plain_line(row)
+        assert not set(plain_line({**row, "topic": text})) & set("\n\r\t\x1b\x00")
 
 
 class TestConnecting:
@@ -342,3 +405,16 @@ def test_every_command_has_help_with_an_example(capsys: Capture) -> None:
 def test_the_command_is_installed_under_its_name() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"kafkalab": "kafkalab.cli.main:main"}
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"key": None, "value": 5, "_error": "key: no", "_raw": None, "_raw_key": b"k2"}, "orders  k2  5"),
+        ({"key": None, "value": None, "_error": "key: no; value: no", "_raw": b"{", "_raw_key": b"k"}, "orders  k  {"),
+        ({"key": "k", "value": None, "_error": "value: no", "_raw": b"{", "_raw_key": None}, "orders  k  {"),
+    ],
+    ids=str,
+)
+def test_bytes_stand_for_what_is_not_in_its_format(row: dict[str, Any], line: str) -> None:
+    assert plain_line({"topic": "orders", **row}) == line

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,13 +15,14 @@ import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import OffsetSpec
 
-from kafkalab import cluster as cluster_module
 from kafkalab import errors
 from kafkalab.brokers import MockBroker
-from kafkalab.cluster import Cluster, Metadata, translate
+from kafkalab.cluster import Cluster, Metadata, native, portable
+from kafkalab.cluster.portable import PortableCluster
 from kafkalab.connection import ConnectionConfig
 from kafkalab.diagnosis import Report, Reports, explain
 from kafkalab.model import PartitionInfo, TopicInfo, Watermarks
+from kafkalab.translation import translate
 
 # What librdkafka says
 
@@ -63,6 +65,14 @@ def test_what_librdkafka_says_of_itself_is_left_out() -> None:
     made = KafkaError(KafkaError._INVALID_ARG, "Failed to create admin client: Unsupported SASL mechanism: MAGIC")
     assert type(translate(made)) is errors.AuthenticationError
     assert str(translate(made)).startswith("Unsupported SASL mechanism: MAGIC: set sasl.mechanism")
+
+
+def test_kerberos_that_is_not_built_in_says_where_to_get_it() -> None:
+    text = "No provider for SASL mechanism GSSAPI: recompile librdkafka with libsasl2 or openssl support"
+    told = translate(KafkaError(KafkaError._INVALID_ARG, text))
+    assert type(told) is errors.AuthenticationError
+    assert "confluent-kafka from PyPI has no Kerberos" in str(told)
+    assert "--no-binary" in str(told)
 
 
 # Why a client does not get in
@@ -242,10 +252,12 @@ def mock() -> Iterator[MockBroker]:
         yield broker
 
 
-@pytest.fixture
-def cluster(mock: MockBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setattr(cluster_module, "_GRACE", 0.05)
-    with Cluster(ConnectionConfig({"bootstrap.servers": mock.bootstrap_servers}), timeout=5) as one:
+@pytest.fixture(params=["native", "portable"])
+def cluster(mock: MockBroker, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    for module in (native, portable):
+        monkeypatch.setattr(module, "GRACE_S", 0.05)
+    config = ConnectionConfig({"bootstrap.servers": mock.bootstrap_servers})
+    with Cluster(config, timeout=5, portable=request.param == "portable") as one:
         yield one
 
 
@@ -256,8 +268,9 @@ def test_a_cluster_is_metadata(cluster: Cluster) -> None:
 
 def test_topics(cluster: Cluster) -> None:
     parts = tuple(PartitionInfo(number, 1, (1,), (1,)) for number in range(3))
-    assert cluster.topics() == [TopicInfo("orders", parts), TopicInfo("payments", parts[:1])]
-    assert cluster.topic("orders") == TopicInfo("orders", parts)
+    found = [replace(info, topic_id=None) for info in cluster.topics()]
+    assert found == [TopicInfo("orders", parts), TopicInfo("payments", parts[:1])]
+    assert replace(cluster.topic("orders"), topic_id=None) == TopicInfo("orders", parts)
 
 
 def test_an_unknown_topic_names_those_like_it(cluster: Cluster) -> None:
@@ -297,7 +310,7 @@ def test_times_that_the_mock_cannot_look_up_are_no_empty_answer(cluster: Cluster
     with pytest.raises(errors.UnsupportedError, match=r"^orders: this broker keeps no times"):
         cluster.offsets_for_times("orders", {0: 0})
     assert cluster.offsets_for_times("orders", {}) == {}
-    assert cluster.timestamp_span("orders", [0, 1]) == {0: None, 1: None}
+    assert cluster.timestamp_span("orders", [0, 1]) == {0: (None, None), 1: (None, None)}
 
 
 def test_groups(cluster: Cluster) -> None:
@@ -352,8 +365,9 @@ def test_an_interrupt_ends_the_wait() -> None:
         thread.join()
 
 
-def test_an_answer_without_an_offset_is_none(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_without_an_offset_is_none(mock: MockBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     # As librdkafka gives it where a broker did not answer in time, without an error.
+    cluster = PortableCluster(ConnectionConfig({"bootstrap.servers": mock.bootstrap_servers}), 5)
     cluster.connect()
     client = cluster._admin.client
     asked: list[list[int]] = []

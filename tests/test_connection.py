@@ -3,9 +3,12 @@
 import contextlib
 import itertools
 import logging
+import os
 import pickle
+import re
+import ssl
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ def load(bootstrap: Any = None, **kwargs: Any) -> ConnectionConfig:
 
 def load_file(path: Path, text: str, name: str = "client.properties") -> ConnectionConfig:
     (path / name).write_text(text)
+    (path / name).chmod(0o600)
     return load(config_file=path / name)
 
 
@@ -294,7 +298,30 @@ def test_a_profile_with_a_password_is_for_its_owner_alone(tmp_path: Path) -> Non
     load(profile="prod", environ=environ)
 
 
+def test_a_properties_file_with_a_password_is_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "client.properties"
+    for text, secret in (("", False), (f"sasl.password={SECRET}\n", True), (f"sasl.jaas.config={PLAIN}", True)):
+        file.write_text(f"bootstrap.servers=b\n{text}")
+        file.chmod(0o640)
+        if secret:
+            with pytest.warns(KafkalabWarning, match="chmod 600"), contextlib.suppress(ConfigError):
+                load(config_file=file)
+        else:
+            load(config_file=file)
+        file.chmod(0o600)
+        with contextlib.suppress(ConfigError):
+            load(config_file=file)
+
+
 # .properties files
+
+
+@pytest.fixture(autouse=True)
+def _files_for_their_owner_alone() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
 
 JAVA_SPACE = " \t\f"
 
@@ -422,6 +449,42 @@ def translated(**settings: str) -> dict[str, str]:
 )
 def test_jaas_logins(jaas: str, expected: tuple[str, str]) -> None:
     assert translated(sasl_jaas_config=jaas) == {"sasl.username": expected[0], "sasl.password": expected[1]}
+
+
+@pytest.mark.parametrize("pairs", [40, 20_000])
+def test_a_broken_jaas_line_takes_no_longer_than_a_whole_one(pairs: int) -> None:
+    # Counted, not timed: the values are read once each, however they could be cut otherwise.
+    with pytest.raises(ConfigError, match="not of the form"):
+        translated(sasl_jaas_config=f"{PLAIN} required {'a=b=c ' * pairs}'")
+    assert translated(sasl_jaas_config=f"{PLAIN} required {'a=b=c ' * pairs}password=a=b;") == {"sasl.password": "a=b"}
+
+
+def test_jaas_for_kerberos() -> None:
+    module = "com.sun.security.auth.module.Krb5LoginModule"
+    line = f'{module} required useKeyTab=true keyTab="/etc/a.keytab" principal="a@B" serviceName=kafka;'
+    assert translated(sasl_jaas_config=line) == {
+        "sasl.kerberos.keytab": "/etc/a.keytab",
+        "sasl.kerberos.principal": "a@B",
+        "sasl.kerberos.service.name": "kafka",
+    }
+
+
+def pem_of(kind: str, data: bytes) -> str:
+    return ssl.DER_cert_to_PEM_cert(data).replace("CERTIFICATE", kind)
+
+
+@pytest.mark.parametrize("blank", ["\n", " ", "", "\\n", " \t "])
+def test_pem_may_stand_on_one_line(blank: str) -> None:
+    kinds = {"CERTIFICATE": bytes(200), "TRUSTED CERTIFICATE": bytes(48), "EC PRIVATE KEY": b"k"}
+    wanted = [pem_of(kind, data).strip() for kind, data in kinds.items()]
+    given_text = "\n".join(wanted).replace("\n", blank)
+    pem = translated(ssl_keystore_key=given_text)["ssl.key.pem"]
+    assert re.findall("^-----BEGIN.*?^-----END.*?-----$", pem, re.DOTALL | re.MULTILINE) == wanted
+
+
+def test_pem_with_headers_and_text_stays() -> None:
+    old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----"
+    assert translated(ssl_keystore_key=old)["ssl.key.pem"] == old
 
 
 def test_jaas_for_tokens() -> None:
@@ -731,6 +794,7 @@ def test_a_configuration_shows_no_secret() -> None:
 def file_with(text: str) -> Callable[[Path], dict[str, Any]]:
     def arguments(folder: Path) -> dict[str, Any]:
         (folder / "client.properties").write_text(text)
+        (folder / "client.properties").chmod(0o600)
         return {"config_file": folder / "client.properties"}
 
     return arguments

@@ -10,7 +10,7 @@ from confluent_kafka import cimpl
 
 from kafkalab import options
 from kafkalab.connection import ConnectionConfig
-from kafkalab.fetch.coverage import HONOURED, WITHOUT_EFFECT, unsupported_option
+from kafkalab.net.coverage import HONOURED, WITHOUT_EFFECT, unsupported_option
 
 # What makes librdkafka read, where it is given and has a say.
 NAMED = {

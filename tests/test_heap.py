@@ -1,6 +1,7 @@
 """While records stream through a process, the garbage collector leaves alone what was there before."""
 
 import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,18 @@ def test_what_is_there_is_set_aside_and_taken_back() -> None:
     with set_aside():
         assert gc.get_freeze_count() > 1000
     assert gc.get_freeze_count() == 0
+
+
+def test_garbage_from_before_is_not_kept() -> None:
+    class Large:
+        pass
+
+    knot = Large()
+    setattr(knot, "itself", knot)  # noqa: B010 - mypy knows of no such attribute
+    gone = weakref.ref(knot)
+    del knot
+    with set_aside():
+        assert gone() is None
 
 
 def test_garbage_that_is_made_meanwhile_is_collected() -> None:

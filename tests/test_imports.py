@@ -21,7 +21,6 @@ HEAVY = [
     "matplotlib",
     "polars",
     "scipy",
-    "scramp",
     "tqdm",
 ]
 LOOK = """

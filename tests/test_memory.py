@@ -188,7 +188,7 @@ def test_metadata_is_that_of_a_cluster() -> None:
     assert [part.partition for part in cluster.topic("a").partitions] == [0, 1]
     assert cluster.offsets_for_times("a", {0: 11, 1: 0}) == {0: 1, 1: None}
     assert cluster.offsets_for_times("a", {0: 31}) == {0: None}
-    assert cluster.timestamp_span("a", [0, 1]) == {0: (10, 30), 1: None}
+    assert cluster.timestamp_span("a", [0, 1]) == {0: (10, 30), 1: (None, None)}
     assert cluster.committed_offsets("g", "a") == {0: 2, 1: None}
     assert cluster.committed_offsets("other", "a") == {0: None, 1: None}
     assert cluster.group_ids() == ["g"]

@@ -25,8 +25,7 @@ from tests.apache.truth import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-EVERYTHING = {("orders", 0): (0, 2**63 - 1)}
-HIGH_WATERMARK = 1 << 40
+EVERYTHING = {("orders", 0): (0, 2**63 - 1, _native.Transactions())}
 HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 SCHEMA = pa.schema(
     [
@@ -82,7 +81,7 @@ def raw_batch(
 
 def response(records: bytes, *, correlation_id: int = 1, error_code: int = 0) -> bytes:
     topic = struct.pack(">ih6si", 1, 6, b"orders", 1)
-    partition = struct.pack(">ihqqqiii", 0, error_code, HIGH_WATERMARK, 90, 3, -1, -1, len(records)) + records
+    partition = struct.pack(">ihqqqiii", 0, error_code, 100, 90, 3, -1, -1, len(records)) + records
     return struct.pack(">iihi", correlation_id, 4, 0, 0) + topic + partition
 
 
@@ -125,7 +124,7 @@ def test_the_head_tells_what_to_fetch_next() -> None:
     fetched = FetchResponse.from_bytes(response(whole + cut[:-1]), 11)
     (head,) = fetched.partitions
     assert (head.topic, head.partition, head.error_code) == ("orders", 0, 0)
-    assert (head.high_watermark, head.last_stable_offset, head.log_start_offset) == (HIGH_WATERMARK, 90, 3)
+    assert (head.high_watermark, head.last_stable_offset, head.log_start_offset) == (100, 90, 3)
     assert (head.preferred_read_replica, head.next_offset, head.cut_batch_bytes) == (-1, 8, len(cut))
     assert not head.old_format
     assert head.record_bytes == len(whole) + len(cut) - 1
@@ -136,13 +135,18 @@ def test_the_head_tells_what_to_fetch_next() -> None:
 def test_only_the_wanted_offsets_of_the_wanted_partitions() -> None:
     frame = response(raw_batch(0, [record(delta, None, b"v") for delta in range(10)]))
     fetched = FetchResponse.from_bytes(frame, 11)
-    step = fetched.next_step({("orders", 0): (3, 6)}, read_committed=False)
+    step = fetched.next_step({("orders", 0): (3, 6, _native.Transactions())}, read_committed=False)
     assert step is not None
     assert (step.topic, step.partition, step.records, step.next_offset) == ("orders", 0, 3, 10)
     assert pa.record_batch(step)["offset"].to_pylist() == [3, 4, 5]
     assert repr(step) == "<Step orders[0] records=3 next_offset=10>"
     assert fetched.next_step(EVERYTHING, read_committed=False) is None
-    assert FetchResponse.from_bytes(frame, 11).next_step({("orders", 1): (0, 9)}, read_committed=False) is None
+    assert (
+        FetchResponse.from_bytes(frame, 11).next_step(
+            {("orders", 1): (0, 9, _native.Transactions())}, read_committed=False
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,11 +179,11 @@ def test_messages_of_an_old_format_are_announced_and_left_out() -> None:
 
 def test_more_than_was_asked_for_is_malformed() -> None:
     frame = framed(response(raw_batch(0, [record(0, None, b"v")])))
-    for bounds in ({"partitions": 0, "max_bytes": len(frame)}, {"partitions": 1, "max_bytes": len(frame) - 5}):
+    for partitions, most in ((0, len(frame)), (1, len(frame) - 5)):
         with served(lambda client: client.sendall(frame)) as port:
             connection = Connection.open("127.0.0.1", port, connect_timeout=5)
             with pytest.raises(_native.MalformedResponseError):
-                connection.receive_fetch(5, version=11, correlation_id=1, **bounds)
+                connection.receive_fetch(5, version=11, correlation_id=1, partitions=partitions, max_bytes=most)
 
 
 def test_a_batch_above_the_limit_is_refused() -> None:
@@ -293,6 +297,22 @@ def test_silence_times_out() -> None:
         connection = Connection.open("127.0.0.1", port, connect_timeout=5)
         with pytest.raises(TimeoutError, match=r"nothing for 0\.2 s"):
             connection.receive(0.2)
+
+
+@pytest.mark.parametrize("begun", [b"", b"\0\0", framed(bytes(1000))[:500]], ids=["length", "half a length", "body"])
+def test_an_answer_that_drips_times_out(begun: bytes) -> None:
+    over = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        client.sendall(begun)
+        while not over.wait(0.02):
+            client.send(b"\x01")
+
+    with served(drip) as port:
+        connection = Connection.open("127.0.0.1", port, connect_timeout=5)
+        with pytest.raises(TimeoutError, match=r"the broker is too slow: \d+ bytes in"):
+            connection.receive_fetch(0.5, version=11, correlation_id=1, partitions=1, max_bytes=1 << 30)
+        over.set()
 
 
 def test_the_stop_flag_ends_a_wait_of_another_thread() -> None:

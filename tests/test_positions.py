@@ -133,8 +133,8 @@ def test_what_people_say_is_understood(given_: Any, meant: ParsedPosition) -> No
         (np.datetime64(2**62, "Y"), "is no position"),
         (np.datetime64("-5000-01-01"), "is no position"),
         (pd.NaT, "NaT is no position"),
-        (np.datetime64("NaT"), "NaT is no position"),
-        (np.timedelta64("NaT"), "is no position"),
+        (np.datetime64("NaT", "ms"), "NaT is no position"),
+        (np.timedelta64("NaT", "ms"), "is no position"),
     ],
     ids=repr,
 )

@@ -52,6 +52,21 @@ def test_a_condition_chooses_rows(text: str, rows: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        (" or ".join(["n == 1", *["n == 4"] * 300]), [0, 3]),
+        (" and ".join(["n > 1"] * 300), [1, 3]),
+        (f"n in {list(range(2, 20_000))}", [1, 3]),
+        ("n > -9223372036854775808 and n < 9223372036854775807", [0, 1, 3]),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_long_condition_is_one_too(text: str, rows: list[int]) -> None:
+    numbered = ROWS.append_column("row", pa.array(range(4)))
+    assert numbered.filter(parse(text))["row"].to_pylist() == rows
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ("", "this is no condition"),
@@ -73,6 +88,13 @@ def test_a_condition_chooses_rows(text: str, rows: list[int]) -> None:
         ("n == \0", "this is no condition"),
         ("(" * 10_000, "this is no condition"),
         ("not " * 10_000 + "n", "this is no condition"),
+        (" and ".join(["n == 1"] * 10_000), "the condition is too long: it has 20,001 columns"),
+        (" or ".join(["n == 1"] * 10_000), "the condition is too long"),
+        (" < ".join(["n"] * 10_000), "the condition is too long"),
+        ("n > 99999999999999999999999", "99999999999999999999999 is too large: whole numbers are from -2^63"),
+        ("n in [1, -9223372036854775809]", "-9223372036854775809 is too large"),
+        ("n == 1" + "0" * 4000, "is too large"),
+        ("n in [1, 'x']", "this is no condition"),
     ],
 )
 def test_what_is_no_condition_is_told_why(text: str, why: str) -> None:

@@ -22,7 +22,7 @@ import kafkalab as kl
 from kafkalab.brokers.registry import SchemaRegistry, basic
 from kafkalab.connection import ConnectionConfig
 from kafkalab.decode.framing import Framed
-from kafkalab.fetch.coverage import unsupported_option
+from kafkalab.net.coverage import unsupported_option
 
 ORDER = json.dumps(
     {
@@ -85,7 +85,7 @@ def test_what_has_no_schema_is_an_error_of_its_row(registry: SchemaRegistry) -> 
         "value: no schema id: the value is empty",
         f"value: no schema id: the value ends before it {IN_HEADERS}",
         f"value: schema id {protobuf} is none of Avro, but of PROTOBUF",
-        f"value: schema id {broken}: no Avro schema: the type {{'type': 'nonsense'}} is not known",
+        f"value: schema id {broken}: no Avro schema: the type 'nonsense' is not known",
     ]
     assert frame["id"].tolist()[0] == 1
     assert frame["_raw"].tolist()[2] == b"\x01abcd"
@@ -270,10 +270,12 @@ def test_without_a_registry_the_way_to_one_is_told() -> None:
 
 def test_a_connection_names_the_registry_as_confluent_does(tmp_path: Path) -> None:
     path = tmp_path / "client.properties"
+    path.touch(0o600)
     path.write_text(
         "bootstrap.servers=a\nschema.registry.url=https://sr:8081\nbasic.auth.credentials.source=USER_INFO\n"
         "basic.auth.user.info=ann:hunter2\n"
     )
+    path.chmod(0o600)
     config = ConnectionConfig.load(config_file=path, environ={})
     assert kl.Registry.of(config.options) == kl.Registry(
         "https://sr:8081", config={"basic.auth.user.info": "ann:hunter2"}
@@ -286,6 +288,7 @@ def test_a_connection_names_the_registry_as_confluent_does(tmp_path: Path) -> No
 
 def test_what_only_serializers_need_is_no_option_and_files_have_to_be_there(tmp_path: Path) -> None:
     path = tmp_path / "client.properties"
+    path.touch(0o600)
     path.write_text("bootstrap.servers=a\nauto.register.schemas=false\nspecific.avro.reader=true\n")
     assert not kl.Registry.of(ConnectionConfig.load(config_file=path, environ={}).options)
     environ = {"KAFKALAB_SCHEMA_REGISTRY_URL": "http://sr", "KAFKALAB_SCHEMA_REGISTRY_SSL_CA_LOCATION": "/no/ca.pem"}

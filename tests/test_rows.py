@@ -2,6 +2,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import kafkalab as kl
@@ -41,6 +42,14 @@ def shaped(*values: bytes | None, keys: Any = None, **options: Any) -> pa.Record
     shaper = RowShaper(RowOptions(**options))
     fetched = step(*values, keys=keys)
     return shaper.project(shaper.shape(fetched if shaper.options.wants_headers else without_headers(fetched)))
+
+
+def checked(*values: bytes | None, **options: Any) -> pa.RecordBatch:
+    """Return the rows of a read that ends with them."""
+    shaper = RowShaper(RowOptions(**options))
+    rows = shaper.shape(without_headers(step(*values)))
+    shaper.names.check(shaper.options)
+    return rows
 
 
 def test_rows_say_where_they_come_from() -> None:
@@ -208,14 +217,15 @@ def test_a_filter_sees_columns_that_are_not_kept() -> None:
         (kl.field("ofset") == 1, {}, "where names no column: 'ofset'; did you mean 'offset'?"),
         (kl.field("offset") == "x", {}, "where does not fit the types of the columns"),
         (kl.field("offset") + 1, {}, "where does not fit the types of the columns"),
-        (kl.field(("n", "deep")) == 1, {"value": "json"}, "where cannot be applied"),
+        (kl.field(("n", "deep")) == 1, {"value": "json"}, "no record has a field 'n.deep'"),
+        (kl.field("n") == "x", {"value": "json"}, "(n == \"x\"), where 'n' is int64"),
         (kl.field("value").cast(pa.int64()) == 1, {"value": "text"}, "where cannot be applied"),
     ],
     ids=str,
 )
 def test_a_filter_that_makes_no_sense_is_refused(where: Any, options: Any, says: str) -> None:
     with pytest.raises(ArgumentError) as caught:
-        shaped(b'{"n": 1}', where=where, **options)
+        checked(b'{"n": 1}', where=where, **options)
     assert says in str(caught.value)
     assert isinstance(caught.value, ValueError)
 
@@ -333,10 +343,47 @@ def test_columns_with_a_source_in_front_are_found() -> None:
 
 
 def test_errors_of_key_and_value_are_kept_by_row() -> None:
-    rows = shaped(b"{", b"1", b"2", keys=[b"k", b"\xff", None], key="text", value="json", errors="column")
-    assert rows["_raw"].to_pylist() == [b"{", b"\xff", None]
-    assert [error and error[:6] for error in rows["_error"].to_pylist()] == ["value:", "key: b", None]
-    assert rows["value"].to_pylist() == [None, 1, 2]
+    keys = [b"k", b"\xff", b"\xfe", None]
+    rows = shaped(b"{", b"1", b"[", b"2", keys=keys, key="text", value="json", errors="column")
+    assert rows["_raw"].to_pylist() == [b"{", None, b"[", None]
+    assert rows["_raw_key"].to_pylist() == [None, b"\xff", b"\xfe", None]
+    assert rows["_error"].to_pylist() == [
+        "value: no JSON: EOF while parsing an object at byte 1",
+        "key: byte 0 is no UTF-8",
+        "key: byte 0 is no UTF-8; value: no JSON: EOF while parsing a list at byte 1",
+        None,
+    ]
+    assert rows["value"].to_pylist() == [None, 1, None, 2]
+
+
+@pytest.mark.parametrize(
+    ("where", "offsets"),
+    [
+        (kl.field("_error").is_valid(), [100, 101, 102]),
+        (~kl.field("_error").is_null(), [100, 101, 102]),
+        (kl.field("_raw").is_valid(), [100, 102]),
+        (kl.field("_raw_key").is_valid(), [101, 102]),
+        (kl.field("_error").is_null(), [103]),
+        (kl.field("_error").is_valid() & (kl.field("offset") > 100), [101, 102]),
+        (pc.match_substring(kl.field("_error"), "value:"), [100, 102]),
+        (kl.field("value").is_valid() & kl.field("_error").is_valid(), [101]),
+    ],
+    ids=str,
+)
+def test_a_filter_finds_the_rows_that_are_not_in_their_format(where: Any, offsets: list[int]) -> None:
+    keys = [b"k", b"\xff", b"\xfe", None]
+    rows = shaped(b"{", b"1", b"[", b"2", keys=keys, key="text", value="json", errors="column", where=where)
+    assert rows["offset"].to_pylist() == offsets
+
+
+def test_names_that_nobody_asked_for_are_not_remembered_for_ever() -> None:
+    shaper = RowShaper(RowOptions(value="json", columns=["a"], where=kl.field("b").is_null()))
+    for start in range(0, 5000, 500):
+        values = [b'{"a%d": 1}' % number for number in range(start, start + 500)]
+        shaper.shape(without_headers(step(*values)))
+    assert len(shaper.names.fields) <= 1000
+    shaper.shape(without_headers(step(b'{"a": 1, "b": null}')))
+    shaper.names.check(shaper.options)
 
 
 def test_a_whole_schema_is_known_before_any_rows() -> None:

@@ -441,9 +441,10 @@ def test_bytes_are_limited_by_what_is_kept_of_the_rows() -> None:
         ({"rows": -1}, "a limit in rows is a whole number from 0 on, or None for no limit, not -1"),
         ({"rows": 1e6}, "not 1000000.0"),
         ({"bytes": "1 GiB"}, "a limit in bytes is a whole number from 0 on"),
-        ({"seconds": -0.1}, "a limit in seconds is a number from 0 on"),
-        ({"seconds": float("nan")}, "a limit in seconds"),
-        ({"seconds": "5s"}, "a limit in seconds"),
+        ({"seconds": -0.1}, "timeout must be a number of seconds from 0 to"),
+        ({"seconds": float("inf")}, "timeout must be"),
+        ({"seconds": float("nan")}, "timeout must be"),
+        ({"seconds": "5s"}, "timeout must be"),
     ],
     ids=str,
 )
@@ -687,6 +688,25 @@ def test_what_could_not_be_asked_after_a_read_is_noted() -> None:
     (note,) = kl.receipt(frame).notes
     assert note == "whether the topic was made anew during the read is not known: no broker answers"
     assert len(frame) == 1
+
+
+def test_a_read_that_ended_at_its_time_asks_the_cluster_no_more() -> None:
+    class Counting(MemoryCluster):
+        asked = 0
+
+        def topic(self, name: str) -> TopicInfo:
+            self.asked += 1
+            return super().topic(name)
+
+    cluster = Counting({TOPIC: 1})
+    cluster.append(TOPIC, b"a")
+    scan = kl.Lab(cluster, Endless()).scan(TOPIC)
+    scan.limits = Limits(seconds=0.0)
+    before = cluster.asked
+    scan.to_table()
+    assert cluster.asked == before
+    assert scan.receipt is not None
+    assert any("made anew during the read is not known" in note for note in scan.receipt.notes)
 
 
 def test_partitions_added_during_a_read_are_noted() -> None:

@@ -21,7 +21,7 @@ from kafkalab.settings import ConsumerSettings, couplings
 from kafkalab.settings.couplings import COUPLINGS
 from kafkalab.settings.foreign import FOREIGN
 from kafkalab.settings.knob import TITLES, Knob
-from kafkalab.settings.presets import ARTICLE
+from kafkalab.settings.presets import ARTICLE, PRESETS
 from kafkalab.settings.table import KNOBS
 
 NUMBERS = [name for name, knob in KNOBS.items() if knob.minimum is not None]
@@ -115,7 +115,7 @@ def test_the_table_is_whole() -> None:
     for name, knob in KNOBS.items():
         assert set(knob.interacts) <= set(KNOBS) - {name}
         assert knob.name == name
-    assert [each.name for each in dataclasses.fields(ConsumerSettings)] == [*KNOBS, "elsewhere", "notes"]
+    assert [each.name for each in dataclasses.fields(ConsumerSettings)] == [*KNOBS, "elsewhere", "notes", "given"]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,6 @@ def test_what_only_sarama_has_is_explained_too() -> None:
         ({"max_partition_fetch_bytes": 64 << 20}, "at most 52428800 or fetch_max_bytes at least 67108864"),
         ({"fetch_max_bytes": 100_000_000}, "at most 99999488 or receive_message_max_bytes at least 100000512"),
         ({"session_timeout_ms": 400_000}, "at most 300000 or max_poll_interval_ms at least 400000"),
-        ({"heartbeat_interval_ms": 15_001}, "at most 15000 or session_timeout_ms at least 45003"),
         ({"retry_backoff_ms": 2000}, "at most 1000 or retry_backoff_max_ms at least 2000"),
     ],
 )
@@ -219,9 +218,57 @@ def test_librdkafkas_own_defaults_follow_one_another() -> None:
     assert made.topic_metadata_refresh_fast_interval_ms == 700
     kept = made.replace(fetch_max_bytes=50 << 20)
     assert kept.to_librdkafka()["fetch.max.bytes"] == 50 << 20
-    assert ConsumerSettings(fetch_max_bytes=200_000_000, receive_message_max_bytes=200_000_512).to_librdkafka() == {
-        "fetch.max.bytes": 200_000_000
-    }
+    large = ConsumerSettings.from_librdkafka({"fetch.max.bytes": 200_000_000})
+    assert large.receive_message_max_bytes == 200_000_512
+    assert large.to_librdkafka() == {"fetch.max.bytes": 200_000_000}
+
+
+def test_a_choice_that_is_the_default_is_a_choice() -> None:
+    made = ConsumerSettings(fetch_queue_backoff_ms=1000)
+    assert made.given == {"fetch_queue_backoff_ms"}
+    assert not made.changed
+    assert made == ConsumerSettings()
+    again = [
+        made,
+        made.replace(fetch_min_bytes=1),
+        ConsumerSettings().replace(fetch_queue_backoff_ms=1000),
+        ConsumerSettings.from_librdkafka({"fetch.queue.backoff.ms": "1000"}),
+        ConsumerSettings.from_librdkafka(made.to_librdkafka()),
+        dataclasses.replace(made),
+        pickle.loads(pickle.dumps(made)),  # noqa: S301 - pickled here
+        eval(repr(made)),  # noqa: S307 - a repr made here
+    ]
+    assert [each.to_librdkafka()["fetch.queue.backoff.ms"] for each in again] == [1000] * len(again)
+    assert "fetch.queue.backoff.ms" not in ConsumerSettings().to_librdkafka()
+
+
+@pytest.mark.parametrize(
+    ("made", "given_there"),
+    [
+        (
+            ConsumerSettings.from_java({"fetch.min.bytes": "1", "check.crcs": "false"}),
+            {"fetch_min_bytes", "check_crcs"},
+        ),
+        (ConsumerSettings.from_sarama("config.Consumer.MaxWaitTime = 500 * time.Millisecond"), {"fetch_max_wait_ms"}),
+        (ConsumerSettings.preset("small-memory"), set(PRESETS["small-memory"].changes)),
+        (ConsumerSettings.preset("default"), set()),
+    ],
+    ids=("Java", "sarama", "a preset", "none"),
+)
+def test_what_is_given_in_other_names_is_a_choice_too(made: ConsumerSettings, given_there: set[str]) -> None:
+    assert made.given == given_there
+    assert {KNOBS[name].librdkafka.name for name in given_there} <= made.to_librdkafka().keys()
+
+
+def test_what_librdkafka_takes_for_another_value_is_that_value() -> None:
+    made = ConsumerSettings.from_librdkafka({"retry.backoff.ms": 2000, "max.partition.fetch.bytes": 60 << 20})
+    assert (made.retry_backoff_ms, made.retry_backoff_max_ms) == (1000, 1000)
+    assert (made.max_partition_fetch_bytes, made.fetch_max_bytes) == (50 << 20, 50 << 20)
+    adjusted = {note.name for note in made.notes if note.kind == "adjusted"}
+    looking_again = "topic_metadata_refresh_fast_interval_ms"
+    assert adjusted == {"max_partition_fetch_bytes", "retry_backoff_ms", looking_again}
+    assert ConsumerSettings.from_sarama({"Metadata.Retry.Backoff": "2s"}).retry_backoff_max_ms == 2000
+    assert ConsumerSettings.from_librdkafka({"queued.max.messages.kbytes": 512}).fetch_max_bytes == 1_000_000
 
 
 def test_small_answers_lower_what_librdkafka_holds_against_them() -> None:
@@ -327,6 +374,48 @@ def test_a_bad_line_of_a_file_is_named(tmp_path: Path) -> None:
         ConsumerSettings.from_java(path)
 
 
+def test_no_client_wants_three_heartbeats_a_session() -> None:
+    made = ConsumerSettings.from_java({"session.timeout.ms": 10_000, "heartbeat.interval.ms": 4000})
+    assert (made.session_timeout_ms, made.heartbeat_interval_ms) == (10_000, 4000)
+    (said,) = made.cautions
+    assert said.startswith("heartbeat_interval_ms is 4 s, and session_timeout_ms is 10 s: a session of less than three")
+    taken = {"session.timeout.ms": 10_000, "heartbeat.interval.ms": 4000}
+    assert ConsumerSettings.from_librdkafka(taken).to_librdkafka() == taken
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.providers",
+        "config.providers.file.class",
+        "share.acquire.mode",
+        "ssl.engine.factory.class",
+        "sasl.login.class",
+        *(
+            f"sasl.oauthbearer.{name}"
+            for name in (
+                "expected.audience",
+                "expected.issuer",
+                "assertion.template.file",
+                "jwks.endpoint.url",
+                "jwks.endpoint.refresh.ms",
+                "jwks.endpoint.retry.backoff.ms",
+                "jwks.endpoint.retry.backoff.max.ms",
+                "jwt.retriever.class",
+                "jwt.validator.class",
+                "clock.skew.seconds",
+                "header.urlencode",
+                "scope.claim.name",
+            )
+        ),
+    ],
+)
+def test_every_name_of_a_java_consumer_is_known(name: str) -> None:
+    made = ConsumerSettings.from_java({name: "hunter2"})
+    assert [note.name for note in made.notes if note.kind == "left out"] == [name]
+    assert "hunter2" not in f"{made!r}{made.notes}"
+
+
 def test_javas_defaults_are_taken_and_told() -> None:
     made = ConsumerSettings.from_java({})
     assert made.isolation_level == "read_uncommitted"
@@ -350,13 +439,11 @@ def test_javas_defaults_are_taken_and_told() -> None:
             "there",
         ),
         ({"session.timeout.ms": 400_000}, "max_poll_interval_ms", 400_000, "session_timeout_ms is 400 s"),
-        (
-            {"session.timeout.ms": 9000, "heartbeat.interval.ms": 4000},
-            "heartbeat_interval_ms",
-            3000,
-            "two lost heartbeats",
-        ),
-        ({"max.partition.fetch.bytes": 64 << 20}, "fetch_max_bytes", 64 << 20, "of one partition"),
+        ({"max.partition.fetch.bytes": 60 << 20}, "max_partition_fetch_bytes", 50 << 20, "of one partition"),
+        ({"max.partition.fetch.bytes": 60 << 20, "fetch.max.bytes": 1 << 20}, "fetch_max_bytes", 1 << 20, "partition"),
+        ({"retry.backoff.ms": 2000}, "retry_backoff_ms", 1000, "never longer"),
+        ({"retry.backoff.ms": 2000}, "retry_backoff_max_ms", 1000, "never longer"),
+        ({"max.poll.interval.ms": 30_000}, "session_timeout_ms", 30_000, "taken for dead"),
         ({"fetch.max.bytes": 2**31 - 513}, "receive_message_max_bytes", 2**31 - 1, "must be let in"),
         (
             {"retry.backoff.max.ms": 50, "retry.backoff.ms": 50},

@@ -44,10 +44,9 @@ from kafkalab.tuning.meter import (
     together,
 )
 from kafkalab.tuning.phases import is_live
-from kafkalab.tuning.pipe import Job
 from kafkalab.tuning.reader import Reader, TimedPool
 from kafkalab.tuning.search import Cell, Trial
-from kafkalab.tuning.sweep import Journal, SweepResult
+from kafkalab.tuning.sweep import Journal, SweepResult, _trial
 from tests.interrupts import SECONDS, ends, interrupted
 
 if TYPE_CHECKING:
@@ -261,6 +260,31 @@ class TestAdvice:
         assert found == advise(measurement)
         assert found.text.startswith("Bottleneck: ")
         assert found.evidence
+
+    @pytest.mark.parametrize(
+        ("settings", "change"),
+        [
+            (
+                kl.ConsumerSettings(max_partition_fetch_bytes=65_536, fetch_max_bytes=65_536),
+                "fetch_max_bytes 64 KiB -> 1 MiB",
+            ),
+            (
+                kl.ConsumerSettings(max_partition_fetch_bytes=65_536, fetch_max_bytes=131_072),
+                "max_partition_fetch_bytes 64 KiB -> 128 KiB",
+            ),
+        ],
+    )
+    def test_what_is_advised_changes_something(self, settings: kl.ConsumerSettings, change: str) -> None:
+        found = measured({"settings": settings}, fetch_size_avg=9000, **STARVED).advice
+        assert (found.bottleneck, str(found.change)) == ("fetch size", change)
+
+    def test_what_is_at_its_most_is_not_raised(self) -> None:
+        full = kl.ConsumerSettings(queued_max_messages_kbytes=2_097_151, queued_min_messages=10_000_000)
+        found = measured({"settings": full}, burst_records=220_000, bytes_rate=1e9, **SAWTOOTH, **STARVED).advice
+        assert (found.bottleneck, found.change) == ("queue memory", None)
+        crowd: dict[str, Any] = {"ordering": "unordered", "workers": 1000}
+        assert measured(crowd, busy=999, **SEPARATE).advice.change is None
+        assert str(measured({**crowd, "workers": 600}, busy=599, **SEPARATE).advice.change) == "workers 600 -> 1000"
 
     def test_partitions_that_are_read_alike_are_not_hot(self) -> None:
         even = measured(busy=1.2, partition_share=dict.fromkeys(range(4), 0.25), **SEPARATE)
@@ -520,50 +544,48 @@ class TestSessionThatRuns:
         session.stop()
 
 
-class TestChildren:
-    JOB = Job(
-        ConnectionConfig({"bootstrap.servers": "localhost:1"}),
-        {},
-        "orders",
-        {0: 0},
-        kl.simulate(),
-        1,
-        "key",
-        None,
-        replay=True,
-        seconds=60,
-    )
+MAKE_JOB = """
+from kafkalab.connection import ConnectionConfig
+from kafkalab.tuning.load import nothing
+from kafkalab.tuning.pipe import Job
+config = ConnectionConfig({"bootstrap.servers": "localhost:1"})
+job = Job(config, {}, "orders", {0: 0}, nothing, 1, "key", None, replay=True, seconds=60)
+"""
+FORKS = """
+import os, signal
+from kafkalab.tuning.children import Children
+children = Children([job])
+(process,) = children._processes
+forked = os.fork()
+if not forked:
+    os.closerange(1, 3)
+    signal.alarm(60)  # whatever happens to the test
+    signal.pause()
+try:
+    os.close(process.stdin.fileno())  # as the end of this process would
+    print(process.wait(30), flush=True)
+finally:
+    os.kill(forked, signal.SIGKILL)
+    process.kill()
+    os._exit(0)
+"""
 
+
+@pytest.mark.timeout(60)
+class TestChildren:
     def test_those_that_nobody_can_reach_end(self) -> None:
-        children = Children([self.JOB])
+        made: dict[str, Any] = {}
+        exec(MAKE_JOB, made)  # noqa: S102 - what stands above
+        children = Children([made["job"]])
         (process,) = children._processes
         del children
         gc.collect()
         assert process.poll() is not None
 
     def test_a_forked_child_does_not_keep_them(self) -> None:
-        done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=False)
+        command = [sys.executable, "-c", MAKE_JOB + FORKS]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.stdout, done.stderr) == ("0\n", "")
-
-
-FORKS = """
-import os, signal
-from tests.test_tuning import TestChildren
-from kafkalab.tuning.children import Children
-children = Children([TestChildren.JOB])
-(process,) = children._processes
-forked = os.fork()
-if not forked:
-    os.closerange(1, 3)
-    signal.pause()
-try:
-    os.close(process.stdin.fileno())  # as the end of this process would
-    print(process.wait(5), flush=True)
-finally:
-    os.kill(forked, signal.SIGKILL)
-    process.kill()
-    os._exit(0)
-"""
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -721,6 +743,12 @@ class TestSweepResult:
         assert found.frame[["low", "high"]].isna().all(axis=None)
         assert "with 200 records/s. It ran once" in found.explain()
         assert found.plot()._repr_png_().startswith(b"\x89PNG")
+
+    def test_a_run_in_which_nothing_came_counts(self) -> None:
+        still = _trial(0, (), 5.0, measured(samples=0))
+        assert still.rates == (0.0,)
+        found = search.rate([still, replace(still, rates=(100.0,)), replace(still, rates=(100.0,))])
+        assert (found.median, found.low) == (100.0, 0.0)
 
     def test_runs_that_differ_are_within_noise(self) -> None:
         cheap, dear = (("workers", 1),), (("workers", 2),)

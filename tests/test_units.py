@@ -1,11 +1,15 @@
 """Sizes, times and counts, as they are written and read."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kafkalab as kl
 from kafkalab.errors import ArgumentError
-from kafkalab.units import format_quantity, parse_quantity
+from kafkalab.group import consumer_group
+from kafkalab.units import format_quantity, parse_quantity, seconds
 
 
 @given(st.integers(-(10**12), 10**12), st.sampled_from(["bytes", "KiB", "ms", "messages", "requests", ""]))
@@ -60,3 +64,24 @@ def test_a_quantity_of_something_else_is_refused(text: str, unit: str) -> None:
 )
 def test_a_quantity_is_short(value: int, unit: str, text: str) -> None:
     assert format_quantity(value, unit) == text
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan"), -1, 1e300, "5", None, True, 10**400])
+def test_a_time_that_no_clock_takes_is_refused(wrong: Any) -> None:
+    with pytest.raises(ArgumentError, match="drain_timeout must be a number of seconds from 0 to 315,360,000, got"):
+        seconds(wrong, "drain_timeout")
+
+
+def test_every_verb_refuses_such_a_time() -> None:
+    cluster = kl.MemoryCluster({"orders": 1})
+    lab = kl.Lab(cluster, cluster)
+    for wrong in (float("inf"), float("nan")):
+        with pytest.raises(ArgumentError, match="timeout must be"):
+            kl.connect("127.0.0.1:1", timeout=wrong)
+        with pytest.raises(ArgumentError, match="timeout must be"):
+            lab.read("orders", timeout=wrong)
+        with lab.tail("orders") as tail, pytest.raises(ArgumentError, match="timeout must be"):
+            tail.wait_for(1, wrong)
+        for name in ("drain_timeout", "commit_interval"):
+            with pytest.raises(ArgumentError, match=f"{name} must be"):
+                consumer_group._check(**{name: wrong})

@@ -22,7 +22,8 @@ examples:
   kafkalab export orders out --value json --resume
 
 The cluster is named by --bootstrap, --config-file or --profile, or by KAFKALAB_BOOTSTRAP_SERVERS and the like in
-the environment. Exit codes: 0, 1 after an error, 2 after a mistake in what was asked, 130 after Ctrl-C.
+the environment. Exit codes: 0, 1 after an error, 2 after a mistake in what was asked, 3 where what was printed is only
+a part of the range (--timeout, an open transaction), 130 after Ctrl-C.
 """
 _PLACE = "earliest, latest, an offset, -1000 (from the end), -15m, a time, or committed:GROUP"
 

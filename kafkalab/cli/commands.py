@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 import kafkalab as kl
 from kafkalab.cli.show import json_line, plain_line, rows_of, show
 from kafkalab.errors import ArgumentError, KafkalabError
+from kafkalab.frame import warn_if_short
+from kafkalab.model import StopReason
+from kafkalab.rows import ERROR_COLUMNS
+from kafkalab.temporal import python_rows
 
 if TYPE_CHECKING:
     import argparse
@@ -65,8 +69,11 @@ def find(lab: kl.Lab, given: argparse.Namespace) -> None:
 
 
 def read(lab: kl.Lab, given: argparse.Namespace) -> None:
-    """Print records as they are read."""
-    _print(lab.scan(given.topic, given.start, given.end, limit=given.limit, **_plain(given)), given)
+    """Print records as they are read; warn where these are not all, but for a limit that was asked for."""
+    scan = lab.scan(given.topic, given.start, given.end, limit=given.limit, **_plain(given))
+    _print(scan, given)
+    if scan.receipt is not None and StopReason.LIMIT not in scan.receipt.stop_reasons:
+        warn_if_short(scan.receipt, "")
 
 
 def tail(lab: kl.Lab, given: argparse.Namespace) -> None:
@@ -78,8 +85,8 @@ def _print(scan: Scan, given: argparse.Namespace) -> None:
     line: Callable[[Mapping[str, Any]], str] = json_line if given.json else plain_line
     for rows in scan:
         if given.errors is None and "_error" in rows.schema.names and rows["_error"].null_count == rows.num_rows:
-            rows = rows.drop_columns(["_error", "_raw"])  # noqa: PLW2901 - the rows as they are shown
-        sys.stdout.writelines(f"{line(row)}\n" for row in rows.to_pylist())
+            rows = rows.drop_columns([name for name in ERROR_COLUMNS if name in rows.schema.names])  # noqa: PLW2901 - the rows as they are shown
+        sys.stdout.writelines(f"{line(row)}\n" for row in python_rows(rows))
         sys.stdout.flush()
 
 

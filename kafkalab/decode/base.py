@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     Decoder: TypeAlias = Callable[[pa.Array], "Decoded"]
     """Takes the keys or values of one step after the other, as a binary array; it may remember what it has seen."""
 
+    Own: TypeAlias = Mapping[str | None, Callable[[], Sequence[tuple[pa.Field, pa.Array]]]]
+    """By field, how to get its values with the types that they have alone: columns that no two have values in."""
+
     Known: TypeAlias = Mapping[str | None, pa.DataType]
 
 JSON_TEXT = {b"kafkalab": b"json"}
@@ -33,11 +36,14 @@ class Decoded:
         By row.
     left_out : sequence of str
         Fields that were seen and not built, since nobody asked for them.
+    own : mapping of (str or None) to callable
+        The values of those fields whose columns have another type than each value would have alone.
     """
 
     columns: Sequence[tuple[str | None, pa.Field, pa.Array]]
     errors: Mapping[int, str] = field(default_factory=dict)
     left_out: Sequence[str] = ()
+    own: Own = field(default_factory=dict)
 
     @classmethod
     def whole(cls, values: pa.Array, errors: Mapping[int, str] | None = None) -> Decoded:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kafkalab import _native
-from kafkalab.decode.base import Decoded
+from kafkalab.decode.base import JSON_TEXT, Decoded
 from kafkalab.decode.fitting import as_schema, fit, natural
 from kafkalab.decode.framing import ID_BYTES, only_framed
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from kafkalab.decode.base import Decoder, Known
 
 _GIVEN = {b"kafkalab": b"given"}
-_MOST_CELLS = 1 << 27
+_BEFORE_AND_AFTER = "\ufeff \n\r\t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,36 +94,46 @@ class _Decoder:
     ) -> None:
         self._types = {given.name: given.type for given in types}
         self._given = {given.name: natural(given).with_metadata(_GIVEN) for given in types}
-        self._start = pa.schema(list(self._given.values()))
-        self._found = self._start
+        self._found = pa.schema(list(self._given.values()))
+        self._skip = skip
         self._native_decode = partial(_native.decode_json, wanted=wanted, flatten=flatten, closed=closed, skip=skip)
 
     def __call__(self, values: pa.Array) -> Decoded:
-        if len(self._found) * len(values) > _MOST_CELLS:
-            self._found = self._start
-        rows, has_whole, errors, left_out = self._decode(values)
+        rows, decoded = self._decode(values)
+        errors = dict(decoded.errors)
         fitted, misfits = fit(rows, self._types)
         if misfits:
             # A row with an error is null in every column, and has no say in the types of others.
             good = pa.array([row not in misfits for row in range(len(values))])
-            rows, has_whole, again, left_out = self._decode(pa.compute.if_else(good, values, None))
+            values = pc.if_else(good, values, None)
+            rows, decoded = self._decode(values)
             fitted, _ = fit(rows, self._types)
-            errors = dict(sorted((again | misfits).items()))
-        fields = rows.schema.names[: len(rows.schema) - has_whole]
+            errors = dict(sorted((dict(decoded.errors) | misfits).items()))
+        fields = rows.schema.names[: len(rows.schema) - decoded.has_whole]
         self._found = pa.schema([self._given.get(name, rows.schema.field(n)) for n, name in enumerate(fields)])
-        names = [*fields, None] if has_whole else fields
+        names = [*fields, None] if decoded.has_whole else fields
         columns = [(name, f, fitted.column(n)) for n, (name, f) in enumerate(zip(names, fitted.schema, strict=True))]
-        return Decoded(columns, errors, left_out)
+        own = {name: partial(self._texts, name, values, fitted) for name in decoded.widened}
+        return Decoded(columns, errors, decoded.left_out, own)
 
-    def _decode(self, values: pa.Array) -> tuple[pa.RecordBatch, bool, dict[int, str], list[str]]:
+    def _decode(self, values: pa.Array) -> tuple[pa.RecordBatch, _native.DecodedValues]:
         decoded = self._native_decode(values, self._found)
-        return pa.record_batch(decoded), decoded.has_whole, dict(decoded.errors), decoded.left_out
+        return pa.record_batch(decoded), decoded
+
+    def _texts(self, name: str | None, values: pa.Array, rows: pa.RecordBatch) -> list[tuple[pa.Field, pa.Array]]:
+        """Return the values of a field as they were written."""
+        marked = pa.field(name or "", pa.string(), metadata=JSON_TEXT)
+        if name is not None:
+            return [(marked, pa.record_batch(self._native_decode(values, pa.schema([marked]), closed=True)).column(0))]
+        whole = pc.if_else(rows.column(rows.num_columns - 1).is_valid(), values, None)
+        texts = pc.binary_slice(whole, self._skip).cast(pa.string())
+        return [(marked, pc.utf8_trim(texts, _BEFORE_AND_AFTER))]
 
 
 def _framed(decoder: _Decoder, values: pa.Array) -> Decoded:
     framed, errors = only_framed(values)
     decoded = decoder(framed)
-    return Decoded(decoded.columns, dict(sorted({**errors, **decoded.errors}.items())), decoded.left_out)
+    return replace(decoded, errors=dict(sorted({**errors, **decoded.errors}.items())))
 
 
 def decode(values: pa.Array) -> Decoded:

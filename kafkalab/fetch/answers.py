@@ -19,8 +19,8 @@ from kafkalab.errors import (
 )
 from kafkalab.fetch.loss import after_retention, deleted, made_anew
 from kafkalab.fetch.patience import Clock, is_passing
-from kafkalab.fetch.requests import ANSWERS_FIRST, LARGEST_BATCH_BYTES, OUT_OF_RANGE
 from kafkalab.model import IsolationLevel
+from kafkalab.net.requests import ANSWERS_FIRST, LARGEST_BATCH_BYTES, OUT_OF_RANGE
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Verdict(Enum):
 
     RECORDS = auto()
     """Whole batches, which lead further than the position."""
+    UNSURE = auto()
+    """Such batches, of which it could not be told whether the log reaches so far: they are not to be read."""
     CUT = auto()
     """The front of a batch that is larger than what was asked for."""
     OLD = auto()
@@ -77,13 +79,15 @@ class Verdict(Enum):
     """The log does not hold the position."""
 
 
-def judge(job: Job, head: _native.PartitionHead, track: Track) -> Verdict:
-    """Return what an answer says about a partition.
+def judge(job: Job, head: _native.PartitionHead, track: Track, end: int) -> Verdict:
+    """Return what an answer says about a partition, of which records below ``end`` are wanted.
 
     Raises
     ------
     KafkalabError
         The broker's error, where another attempt does not mend it.
+    CorruptDataError
+        Batches are out of order: that is outside of their checksums, so none of them is believed.
     UnsupportedError
         Messages of an old format, where no other engine is at hand to read them.
     """
@@ -93,8 +97,11 @@ def judge(job: Job, head: _native.PartitionHead, track: Track) -> Verdict:
     if head.error_code:
         track.patience.failed(_passing(head.error_code, job.topic, head.partition, position))
         return Verdict.MOVED
+    if head.misplaced is not None:
+        message = "the record batch is corrupt: its offsets do not follow those of the batch before"
+        raise CorruptDataError(message, topic=job.topic, partition=head.partition, offset=head.misplaced)
     if head.next_offset is not None and head.next_offset > position:
-        return Verdict.RECORDS
+        return Verdict.RECORDS if _is_written(job, head, head.next_offset, track, end) else Verdict.UNSURE
     if head.old_format:
         _check_portable(job, head.partition, position)
         return Verdict.OLD
@@ -103,7 +110,27 @@ def judge(job: Job, head: _native.PartitionHead, track: Track) -> Verdict:
     return Verdict.END if position >= job.visible_end(head) and not head.record_bytes else Verdict.NOTHING
 
 
+def _is_written(job: Job, head: _native.PartitionHead, next_offset: int, track: Track, end: int) -> bool:
+    """Tell whether the log reaches to where the batches of an answer end.
+
+    Their offsets stand outside of their checksums. An answer's high watermark is older than its records, though, and
+    may have risen in between; so the cluster is asked. It is, too, where a batch leads past the end of what is wanted
+    over offsets that no batch has. A tail need not ask: what follows in its log tells.
+    """
+    after_gap = next_offset if (head.base_offset or 0) > track.position else head.after_gap or 0
+    if job.options.follow or (next_offset <= head.high_watermark and after_gap <= end):
+        return True
+    marks = _watermarks(job, track)
+    if marks is not None and marks.high_watermark < next_offset:
+        message = f"the record batches are corrupt: their offsets reach to {next_offset}, and the log does not"
+        raise CorruptDataError(message, topic=job.topic, partition=head.partition, offset=track.position)
+    return marks is not None
+
+
 def _passing(code: int, topic: str, partition: int | None = None, position: int | None = None) -> KafkalabError:
+    if code < KafkaError.UNKNOWN:  # the client's own errors are below, and no broker's
+        message = f"the broker's answer has the error code {code}, which is none of Kafka's"
+        raise CorruptDataError(message, topic=topic, partition=partition, offset=position)
     error = translate(KafkaError(code), topic=topic, partition=partition, offset=position)
     if code not in _PASSING:
         raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import warnings
@@ -17,7 +18,6 @@ from kafkalab import _native
 from kafkalab.errors import BrokerUnreachableError, KafkalabError, KafkalabWarning
 from kafkalab.fetch.answers import Job, leaders_of
 from kafkalab.fetch.base import FetchControl, Fetched
-from kafkalab.fetch.connections import Connections
 from kafkalab.fetch.conversation import Conversation, Lane
 from kafkalab.fetch.patience import Patience, Pauses, Track, rest
 from kafkalab.fetch.probing import Probe, Walk, walks_over
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from kafkalab.cluster import Cluster
     from kafkalab.connection import ConnectionConfig
     from kafkalab.fetch.base import Fetcher, FetchOptions
-    from kafkalab.fetch.wire import BrokerConnection
     from kafkalab.model import OffsetRange
+    from kafkalab.net.wire import BrokerConnection
 
 _LOOK_S = 0.1
 _LEADERS_FOR_S = 5.0
@@ -60,7 +60,7 @@ class ArrowFetcher:
     config : ConnectionConfig
         How to get in.
     cluster : Cluster
-        Asked for leaders, and for watermarks when the log has moved under a read.
+        Asked for leaders, and for watermarks when the log has moved under a read; its connections are used too.
     connections : int
         Most connections to one leader.
     response_bytes : int
@@ -82,13 +82,18 @@ class ArrowFetcher:
     ) -> None:
         self._config = config
         self._cluster = cluster
-        self._open = Connections(config)
+        self._open = cluster.connections
         self._connections = connections
         self._response_bytes = response_bytes
         self._portable = portable
         self._stats = FetchStats()
         self._counting = threading.Lock()
         self._leaders: dict[str, tuple[float, dict[int, tuple[str, int]]]] = {}
+
+    @property
+    def recipe(self) -> Callable[[ConnectionConfig, Cluster], ArrowFetcher]:
+        """Return what makes such an engine in another process."""
+        return functools.partial(_made, None if self._portable is None else type(self._portable))
 
     def __repr__(self) -> str:
         return f"<ArrowFetcher {self._config!r}>"
@@ -106,17 +111,19 @@ class ArrowFetcher:
         """Return why this engine cannot read here though librdkafka may; None where a broker lets it in.
 
         rustls refuses certificates that OpenSSL accepts: of X.509 v1, with the name in CN only, or a server that is its
-        own authority.
+        own authority. One broker that is away says nothing; if none lets it in, the reason is of this engine.
         """
+        failed: KafkalabError | None = None
         for address in self._cluster.brokers().values():
             try:
                 self._open.give_back(address, self._open.take(address, _native.StopFlag()))
-            except BrokerUnreachableError:
-                continue
+            except BrokerUnreachableError as error:
+                failed = error
             except KafkalabError as error:
                 return str(error)
-            return None
-        return None
+            else:
+                return None
+        return None if failed is None else str(failed)
 
     def fetch(self, ranges: Sequence[OffsetRange], options: FetchOptions, control: FetchControl) -> Generator[Fetched]:
         """Yield the visible records of the ranges, in steps as large as they come."""
@@ -270,6 +277,12 @@ def _probe_portably(job: Job, portable: Fetcher, walks: list[Walk]) -> Iterator[
     yield from portable.probe(job.topic, draws, job.options, job.control)
     for walk in walks:
         walk.settle(walk.offset_range.end)
+
+
+def _made(
+    portable: Callable[[ConnectionConfig, Cluster], Fetcher] | None, config: ConnectionConfig, cluster: Cluster
+) -> ArrowFetcher:
+    return ArrowFetcher(config, cluster, portable=portable and portable(config, cluster))
 
 
 def _failed(tracks: Sequence[Track], error: BaseException) -> None:

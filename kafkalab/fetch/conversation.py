@@ -5,25 +5,25 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from kafkalab import _native
 from kafkalab.errors import CorruptDataError
 from kafkalab.fetch.answers import GROWTH, Verdict, continued, grown, heads_of, is_end, judge, nothing, throttled_s
 from kafkalab.fetch.base import Fetched
+from kafkalab.fetch.parsing import parsed
 from kafkalab.fetch.patience import Pauses, rest
-from kafkalab.fetch.requests import PartitionFetch
-from kafkalab.fetch.wire import parsed
 from kafkalab.model import OffsetRange, StopReason
+from kafkalab.net.requests import PartitionFetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kafkalab import _native
     from kafkalab.fetch.answers import Job
     from kafkalab.fetch.patience import Patience
-    from kafkalab.fetch.wire import BrokerConnection
+    from kafkalab.net.wire import BrokerConnection
 
 _FIRST_PARTITION_BYTES = 256 << 10  # a read of a few records should not wait for megabytes
 _MOST_PARTITION_BYTES = 4 << 20
@@ -32,6 +32,8 @@ _MOST_PARTITION_BYTES = 4 << 20
 WAIT_MS = 500
 # After these the next request is made at once. A batch that is cut is asked for in ever larger pieces, so not for long.
 _GOOD = frozenset({Verdict.RECORDS, Verdict.CUT, Verdict.OLD, Verdict.MOVED})
+# Those that bring no records are read too: why there are none may be a fault of a batch.
+_READABLE = frozenset({Verdict.RECORDS, Verdict.CUT, Verdict.NOTHING})
 
 
 @dataclass(slots=True)
@@ -43,6 +45,8 @@ class Lane:
     partition: int = field(init=False)
     position: int = field(init=False)
     max_bytes: int = _FIRST_PARTITION_BYTES
+    transactions: _native.Transactions = field(default_factory=_native.Transactions)
+    """Those under way at the position, by the records that have come."""
     is_old: bool = False
     """Whether the messages that follow have a format that only the other engine reads."""
 
@@ -64,8 +68,12 @@ class Lane:
     def go_on(self) -> None:
         """Leave the range at hand for the next."""
         self.waiting.popleft()
-        if self.waiting:
-            self.position = self.waiting[0].start
+        if self.waiting and self.waiting[0].start != self.position:
+            self.jump(self.waiting[0].start)
+
+    def jump(self, position: int) -> None:
+        """Go on somewhere else."""
+        self.position, self.transactions = position, _native.Transactions()
 
     def drop(self, finished: set[OffsetRange]) -> None:
         """Take ranges out that nobody wants more of."""
@@ -82,17 +90,31 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
+class _Part:
+    """A lane as it was when it was asked for."""
+
+    lane: Lane
+    offset_range: OffsetRange
+    position: int
+    transactions: _native.Transactions
+
+    @classmethod
+    def of(cls, lane: Lane) -> Self:
+        return cls(lane, lane.waiting[0], lane.position, lane.transactions)
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
-    """A fetch under way: its number, since when, and by partition the lane, its range and from where it is read."""
+    """A fetch under way: its number, since when, and what is asked for, by partition."""
 
     correlation_id: int
     since: float
-    lanes: Mapping[int, tuple[Lane, OffsetRange, int]]
+    parts: Mapping[int, _Part]
 
     @property
     def tracks(self) -> list[Lane]:
         """The lanes, in the order in which the broker was asked for them."""
-        return [lane for lane, _, _ in self.lanes.values()]
+        return [part.lane for part in self.parts.values()]
 
 
 class Conversation:
@@ -119,9 +141,9 @@ class Conversation:
         asked = self._ask()
         while asked is not None:
             response = self._receive(asked)
-            ends = self._heed(response, asked)
+            readable, ends = self._heed(response, asked)
             following = None if self._connection.login_is_due else self._ask()
-            yield response, self._steps(response, asked, ends)
+            yield response, self._steps(response, readable, ends)
             if following is None and self._connection.login_is_due:
                 self._connection.login()
                 following = self._ask()
@@ -144,8 +166,8 @@ class Conversation:
             max_wait_ms=WAIT_MS,
             max_bytes=self._job.response_bytes,
         )
-        asked = {partition: (lane, lane.waiting[0], lane.position) for partition, lane in lanes.items()}
-        return _Asked(correlation_id, time.monotonic(), asked)
+        parts = {partition: _Part.of(lane) for partition, lane in lanes.items()}
+        return _Asked(correlation_id, time.monotonic(), parts)
 
     def _receive(self, asked: _Asked) -> _native.FetchResponse:
         try:
@@ -155,23 +177,27 @@ class Conversation:
             error.topic, error.partition, error.offset = self._job.topic, first.partition, first.position
             raise
 
-    def _heed(self, response: _native.FetchResponse, asked: _Asked) -> list[Fetched]:
-        """Move the lanes on by what an answer says, and wait where it brings nothing; return steps without records."""
+    def _heed(self, response: _native.FetchResponse, asked: _Asked) -> tuple[dict[int, _Part], list[Fetched]]:
+        """Move the lanes on by what an answer says, and wait where it brings nothing.
+
+        Return of what its records are to be read, and steps without records.
+        """
         steps: list[Fetched] = []
         verdicts: dict[int, Verdict] = {}
         throttled = throttled_s(response, self._connection.fetch_version, asked.tracks)
         for head in heads_of(response, self._job.topic, asked.tracks):
-            lane, offset_range, _ = asked.lanes[head.partition]
-            verdict = judge(self._job, head, lane)
+            part = asked.parts[head.partition]
+            lane, verdict = part.lane, judge(self._job, head, part.lane, part.offset_range.end)
             if verdict is Verdict.CUT and not self._grow(head, lane):
                 verdict = Verdict.NOTHING
             verdicts[head.partition] = verdict
-            steps += self._act(verdict, head, lane, offset_range)
+            steps += self._act(verdict, head, lane, part.offset_range)
         got_on = bool(_GOOD.intersection(verdicts.values()))
         if not throttled and not response.error_code:
             self._note_silence(asked, verdicts, got_on=got_on)
         self._wait(asked, throttled, got_on=got_on)
-        return steps
+        read = {p: asked.parts[p] for p, verdict in verdicts.items() if verdict in _READABLE}
+        return read, steps
 
     def _grow(self, head: _native.PartitionHead, lane: Lane) -> bool:
         """Ask for more of a lane whose batch has come cut; return whether that is more than before."""
@@ -204,6 +230,7 @@ class Conversation:
         if found is None:
             return ()
         start = min(found, offset_range.end)
+        lane.jump(start)
         lane.advance(start)
         stop = StopReason.RETENTION_PASSED if start == offset_range.end else None
         lost = OffsetRange(self._job.topic, lane.partition, position, start)
@@ -237,11 +264,13 @@ class Conversation:
         waiting = (lane for lane in asked.tracks if lane.waiting)
         rest(max(throttled, pause), self._job.topic, waiting, self._job.control.stop)
 
-    def _steps(self, response: _native.FetchResponse, asked: _Asked, ends: list[Fetched]) -> Iterator[Fetched]:
+    def _steps(
+        self, response: _native.FetchResponse, parts: Mapping[int, _Part], ends: list[Fetched]
+    ) -> Iterator[Fetched]:
         topic = self._job.topic
-        wanted = {(topic, p): (position, part.end) for p, (_, part, position) in asked.lanes.items()}
+        wanted = {(topic, p): (part.position, part.offset_range.end, part.transactions) for p, part in parts.items()}
         for step in parsed(response, wanted, self._job.options):
-            _, offset_range, _ = asked.lanes[step.partition]
+            offset_range = parts[step.partition].offset_range
             stop = StopReason.REACHED if step.next_offset >= offset_range.end else None
             yield Fetched(offset_range, pa.record_batch(step), min(step.next_offset, offset_range.end), stop)
         yield from ends

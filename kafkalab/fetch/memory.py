@@ -25,11 +25,11 @@ from kafkalab.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
-    from threading import Event
 
     from numpy.typing import NDArray
 
     from kafkalab.fetch.base import FetchControl, FetchOptions
+    from kafkalab.net.client import Stops
 
 Headers: TypeAlias = "Sequence[tuple[str, bytes | None]]"
 
@@ -182,14 +182,14 @@ class MemoryCluster:
         partitions = tuple(PartitionInfo(p, 0, (0,), (0,)) for p in range(len(self._logs[name])))
         return TopicInfo(name, partitions, topic_id=f"memory-{name}")
 
-    def watermarks(
-        self,
-        topic: str,
-        partitions: Sequence[int],
-        *,
-        stop: Event | None = None,  # noqa: ARG002 - nothing is waited for
-    ) -> dict[int, Watermarks]:
+    def overview(self, name: str) -> tuple[TopicInfo, dict[int, Watermarks]]:
+        """Return one topic and its watermarks."""
+        info = self.topic(name)
+        return info, self.watermarks(name, [part.partition for part in info.partitions])
+
+    def watermarks(self, topic: str, partitions: Sequence[int], *, stop: Stops | None = None) -> dict[int, Watermarks]:
         """Return where each log begins and ends."""
+        del stop  # nothing is waited for
         logs = {partition: self._logs[topic][partition] for partition in partitions}
         committed = IsolationLevel.READ_COMMITTED
         return {
@@ -204,10 +204,10 @@ class MemoryCluster:
             for p, timestamp_ms in times_ms.items()
         }
 
-    def timestamp_span(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int] | None]:
+    def timestamp_span(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
         """Return the first and the greatest time of each partition."""
         times = {p: [t for _, t in self._times(topic, p)] for p in partitions}
-        return {p: (found[0], max(found)) if found else None for p, found in times.items()}
+        return {p: (found[0], max(found)) if found else (None, None) for p, found in times.items()}
 
     def _times(self, topic: str, partition: int) -> list[tuple[int, int]]:
         records = (pair for raw_batch in self._logs[topic][partition].raw_batches for pair in raw_batch.records)

@@ -73,6 +73,11 @@ class Patience:
         self._suspected = now if suspected is None else suspected
 
     @property
+    def is_strained(self) -> bool:
+        """Whether something has failed since the last progress."""
+        return self._since is not None
+
+    @property
     def left(self) -> float:
         """How many seconds are left before `check` raises."""
         return _STALLED_S if self._since is None else self._since + _STALLED_S - self._clock.now()
@@ -86,7 +91,7 @@ class Patience:
             It says what went wrong last.
         """
         if self.left <= 0:
-            message = f"no progress for {_STALLED_S:.0f} s ({self._error}): look at the broker, or read the others"
+            message = f"no progress for {_STALLED_S:g} s ({self._error}): look at the broker, or read the others"
             raise ReadTimeoutError(message, topic=topic, partition=partition, offset=position) from self._error
 
 

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from kafkalab import _native
 from kafkalab.errors import CorruptDataError
 from kafkalab.fetch.answers import Verdict, continued, grown, heads_of, is_end, judge, nothing, throttled_s
 from kafkalab.fetch.base import Fetched
 from kafkalab.fetch.conversation import WAIT_MS
+from kafkalab.fetch.parsing import parsed
 from kafkalab.fetch.patience import Patience, Pauses, rest
-from kafkalab.fetch.requests import PartitionFetch
-from kafkalab.fetch.wire import parsed
 from kafkalab.model import OffsetRange, StopReason
+from kafkalab.net.requests import PartitionFetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from kafkalab import _native
     from kafkalab.fetch.answers import Job
-    from kafkalab.fetch.wire import BrokerConnection
+    from kafkalab.net.wire import BrokerConnection
 
 _IN_FLIGHT = 20
 
@@ -137,17 +137,20 @@ class Probe:
             raise
 
     def _wait(self, response: _native.FetchResponse, asked: _Asked, *, got_on: bool) -> None:
-        throttled = throttled_s(response, self._connection.fetch_version, [asked.walk])
+        walk = asked.walk
+        throttled = throttled_s(response, self._connection.fetch_version, [walk])
         if got_on:
             self._pauses.reset()
+        elif not walk.patience.is_strained:
+            walk.patience.failed(nothing(self._job, walk))
         pause = 0.0 if got_on else self._pauses.next() - (time.monotonic() - asked.since)
-        waiting = () if asked.walk.settled else (asked.walk,)
+        waiting = () if walk.settled else (walk,)
         rest(max(throttled, pause), self._job.topic, waiting, self._job.control.stop)
 
     def _take(self, response: _native.FetchResponse, walk: Walk) -> Iterator[Fetched]:
         """Yield the records of an answer that were drawn, and move the walk on."""
         for head in heads_of(response, self._job.topic, [walk]):
-            yield from self._act(judge(self._job, head, walk), head, response, walk)
+            yield from self._act(judge(self._job, head, walk, walk.offset_range.end), head, response, walk)
         if walk.settled:
             part = walk.offset_range
             yield Fetched.without_rows(part, part.end, self._job.options, StopReason.REACHED)
@@ -170,16 +173,23 @@ class Probe:
             case Verdict.CUT | Verdict.NOTHING:
                 if verdict is Verdict.CUT:
                     walk.max_bytes = grown(self._job, head, walk, walk.max_bytes)
+                for _ in self._rows(response, walk.offset_range, walk.position, walk.position + 1):
+                    pass  # there are none, and this raises what is wrong with a batch that could not be told
                 walk.patience.failed(nothing(self._job, walk))
 
     def _hits(self, response: _native.FetchResponse, walk: Walk, behind: int) -> Iterator[Fetched]:
         part, position = walk.offset_range, walk.position
         here = walk.settle(behind)
-        for step in parsed(response, {(part.topic, part.partition): (position, int(here[-1]) + 1)}, self._job.options):
-            rows = pa.record_batch(step)
+        for rows in self._rows(response, part, position, int(here[-1]) + 1):
             hits = np.isin(rows["offset"].to_numpy(), here)
             if hits.any():
                 yield Fetched(part, rows.filter(pa.array(hits)), walk.position)
+
+    def _rows(
+        self, response: _native.FetchResponse, part: OffsetRange, start: int, end: int
+    ) -> Iterator[pa.RecordBatch]:
+        wanted = {(part.topic, part.partition): (start, end, _native.Transactions())}
+        return (pa.record_batch(step) for step in parsed(response, wanted, self._job.options))
 
     def _over_loss(self, walk: Walk) -> Iterator[Fetched]:
         """Yield the step over what retention has removed, if it has."""

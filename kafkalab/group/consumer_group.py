@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import html
 import logging
 import re
 import threading
 import time
-from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import pandas as pd
 
-from kafkalab.errors import ArgumentError, HandlerError, KafkalabError
+from kafkalab import units
+from kafkalab.errors import ArgumentError, ConfigError, GroupError, HandlerError, KafkalabError, UnsupportedError
 from kafkalab.group.dispatch import Ordering
 from kafkalab.group.handler import Hooks
+from kafkalab.group.logs import Logs
 from kafkalab.group.member import Member
 from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
 from kafkalab.group.pool import Pool
-from kafkalab.group.settings import checked
-from kafkalab.group.stats import GroupStats, Meter
-from kafkalab.model import IsolationLevel, TopicPartition
+from kafkalab.group.problems import Problems
+from kafkalab.group.stats import GroupStats
+from kafkalab.model import TopicPartition
+from kafkalab.text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,12 +34,20 @@ if TYPE_CHECKING:
     from kafkalab.group.record import Record
     from kafkalab.group.settings import Membership
     from kafkalab.positions import Position
+    from kafkalab.settings import ConsumerSettings
 
 OnError: TypeAlias = "Literal['raise', 'skip'] | Callable[[HandlerError], object]"
 
+_LOG = logging.getLogger("kafkalab.group")
 _MOST_ERRORS = 1_000
+_MOST_BYTES = 64 << 20  # of records, in errors that nobody has gone through
 _NOTICE_S = 0.5
 _LOOK_S = 0.1  # for errors, which nobody is woken for
+_WATCH_S = 5.0
+_JOIN_S = 20.0
+_DRAIN_S = 30.0
+_MAX_POLL_MS = 300_000
+_CONSUMER_GROUP_HEARTBEAT = 68  # the request that KIP-848 lives by
 
 
 class ConsumerGroup:
@@ -56,9 +66,9 @@ class ConsumerGroup:
         workers: int = 10,
         ordering: Ordering = "partition",
         on_error: OnError = "raise",
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | ConsumerSettings | None = None,
         buffer_depth: int | None = None,
-        drain_timeout: float = 30.0,
+        drain_timeout: float | None = None,
         commit_interval: float = 1.0,
     ) -> None:
         self._cluster = cluster_of(metadata)
@@ -72,15 +82,14 @@ class ConsumerGroup:
         self.topics = (topics,) if isinstance(topics, str) else tuple(topics)
         if not self.topics:
             raise ArgumentError("topics is empty: name at least one")
-        self._membership = membership
+        self._membership, self._settings = membership.agreed(settings or {})
         self._hooks = Hooks.of(handler)
         self._workers = workers
         self._ordering: Ordering = ordering
         self._on_error = on_error
-        self._settings = checked(settings or {})
         self._timing: dict[str, Any] = {
             "buffer_depth": buffer_depth,
-            "drain_timeout": drain_timeout,
+            "drain_timeout": _drain_timeout(drain_timeout, self._settings, self._cluster.config.options),
             "commit_interval": commit_interval,
         }
         self._lock = threading.Lock()
@@ -95,19 +104,26 @@ class ConsumerGroup:
         ------
         UnknownTopicError
             There is no such topic.
+        UnsupportedError
+            The broker does not know the group's protocol.
         ConfigError
             A setting cannot work.
         """
         with self._lock:
             if self._stay is not None and self._stay.running:
                 return
+            if self._membership.group_protocol == "consumer":
+                _check_protocol(self._cluster)
             for topic in self.topics:
                 if not topic.startswith("^"):
                     self._cluster.topic(topic)
             self._stay = _Stay(self)
 
     def stop(self) -> None:
-        """Leave: end what is in flight, commit what is done. Called by a handler, it does not wait for that."""
+        """Leave: end what is in flight, commit what is done; a handler or hook that calls this does not wait for that.
+
+        It does nothing where the group was not started, or has ended.
+        """
         if self._stay is not None:
             self._stay.end()
 
@@ -135,7 +151,7 @@ class ConsumerGroup:
 
     def wait_for(self, records: int, timeout: float) -> bool:
         """Wait until so many records were handled since the start; return whether they were."""
-        return self._last().pool.wait_handled(records, timeout)
+        return self._last().pool.wait_handled(records, units.seconds(timeout))
 
     @property
     def running(self) -> bool:
@@ -158,11 +174,9 @@ class ConsumerGroup:
         started_here = not self.running
         self.start()
         stay = self._last()
-        stay.reader = threading.current_thread()
         try:
             yield from stay.pool.records()
         finally:
-            stay.reader = None
             if started_here:
                 self.stop()
         stay.check()
@@ -177,7 +191,7 @@ class ConsumerGroup:
     def errors(self) -> Iterator[KafkalabError]:
         """Errors as they come, of the handler and of the client, until the group is stopped.
 
-        Nobody has to go through them: the newest thousand are kept.
+        Nobody has to go through them: the newest thousand are kept, or fewer where their records take over 64 MiB.
         """
         return self._last().problems()
 
@@ -199,7 +213,11 @@ class ConsumerGroup:
             As `Lab.group_offsets`, over all partitions of its topics, and ``position`` and ``uncommitted`` (records
             from the low-water mark on) of those that this member has.
         """
-        frame = group_offsets(self._cluster, self._membership.group_id, self._topics_of_group(), committed_only=False)
+        membership = self._membership
+        topics = self._topics_of_group()
+        frame = group_offsets(
+            self._cluster, membership.group_id, topics, committed_only=False, isolation_level=membership.level
+        )
         mine = self.stats().partitions
         rows = [mine.get(TopicPartition(t, p)) for t, p in zip(frame["topic"], frame["partition"], strict=True)]
         frame["position"] = pd.array([None if row is None else row.position for row in rows], dtype="Int64")
@@ -208,6 +226,9 @@ class ConsumerGroup:
 
     def seek(self, to: Position, *, topics: Sequence[str] | str | None = None, dry_run: bool = True) -> pd.DataFrame:
         """Move what the group has committed, as `Lab.seek_group` does; it must be stopped.
+
+        A static member stays in its group for ``session.timeout.ms`` after it was stopped, so that it gets its
+        partitions back; until then nothing can be moved.
 
         Parameters
         ----------
@@ -258,30 +279,35 @@ class _Stay:
     """One time that a group takes part, from joining to leaving."""
 
     def __init__(self, group: ConsumerGroup) -> None:
+        self._group = group  # a lab that is closed looks for it, as long as it runs
         self._on_error = group._on_error  # noqa: SLF001 - the two are one
-        self._errors: deque[KafkalabError] = deque(maxlen=_MOST_ERRORS)
+        self._errors = Problems(_MOST_ERRORS, _MOST_BYTES)
         self._lock = threading.Lock()
         self._over: SimpleQueue[None] = SimpleQueue()
         self._failure: BaseException | None = None
         self._skipped = 0
-        self._meter = Meter()
-        self.reader: threading.Thread | None = None
+        self._ended = False
         self.stop = threading.Event()
         hooks, membership, cluster = group._hooks, group._membership, group._cluster  # noqa: SLF001 - as above
+        self._membership = membership
+        self._cluster = cluster
+        self._logs = Logs(cluster, membership.start, membership.level)
         self.pool = Pool(group._ordering, group._workers, hooks, self._failed)  # noqa: SLF001 - as above
         self._member = Member(
             membership.client_options(cluster.config, group._settings),  # noqa: SLF001 - as above
             group.topics,
             self.pool,
             hooks,
-            pin=functools.partial(_ends, cluster, membership.isolation_level) if membership.start == "latest" else None,
+            logs=self._logs,
             stop=self.stop,
             tell=self._tell,
             **group._timing,  # noqa: SLF001 - as above
         )
         self._thread = threading.Thread(target=self._run, name="kafkalab-group", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="kafkalab-group-watch", daemon=True)
         try:
             self._thread.start()
+            self._watcher.start()
         except BaseException:  # Ctrl-C, while it waits for the thread to run
             self.stop.set()
             raise
@@ -292,19 +318,18 @@ class _Stay:
 
     def is_over(self, seconds: float) -> bool:
         """Wait for its end, where Ctrl-C comes through: without a lock that it could leave locked."""
-        try:
-            self._over.get(timeout=seconds)
-        except Empty:
-            return False
-        self._over.put(None)  # for whoever else waits
-        return True
+        if not self._ended:
+            with contextlib.suppress(Empty):
+                self._over.get(timeout=seconds)
+                self._over.put(None)  # for whoever else waits
+        return self._ended
 
     def end(self) -> None:
         """Have it end, and wait for that, but not in a thread that it waits for."""
         self.stop.set()
-        if threading.current_thread() is not self.reader and not self.pool.is_worker():
-            while self._thread.is_alive():
-                self._thread.join(_NOTICE_S)
+        if threading.current_thread() is not self._thread and not self.pool.is_busy_here():
+            while self.running:
+                self.is_over(_NOTICE_S)
 
     def check(self) -> None:
         """Raise what ended it, should it have failed."""
@@ -314,14 +339,10 @@ class _Stay:
     def problems(self) -> Iterator[KafkalabError]:
         while True:
             over = self.is_over(0 if self._errors else _LOOK_S)
-            while (error := self._next_error()) is not None:
+            while (error := self._errors.take()) is not None:
                 yield error
             if over:
                 return
-
-    def _next_error(self) -> KafkalabError | None:
-        with self._lock:
-            return self._errors.popleft() if self._errors else None
 
     def stats(self) -> GroupStats:
         state = "failed" if self._failure else "running" if self.running else "stopped"
@@ -331,7 +352,7 @@ class _Stay:
             state,
             handled,
             self._skipped,
-            self._meter.note(handled),
+            self.pool.meter.rate(handled),
             member.rebalances,
             self.pool.stats(member.committed, member.end_offsets),
         )
@@ -344,7 +365,25 @@ class _Stay:
             self._fail(error)
         finally:
             self.stop.set()
+            self._ended = True
             self._over.put(None)
+
+    def _watch(self) -> None:
+        """Look now and then whether topics are what they were, and once whether the group has let this member in."""
+        due = time.monotonic() + _JOIN_S
+        while not self.stop.wait(_WATCH_S):
+            try:
+                self._logs.look({place.topic for place in self.pool.places})
+                if time.monotonic() > due and not self._member.has_joined:
+                    due = float("inf")
+                    self._check_joined()
+            except KafkalabError as error:  # the member meets it, too, if it matters
+                _LOG.debug("group %s: %s", self._membership.group_id, error)
+
+    def _check_joined(self) -> None:
+        state, members = self._cluster.members(self._membership.group_id)
+        if not any(self._member.member_id in member for member in members):
+            self._tell(not_let_in(self._membership, state))
 
     def _failed(self, record: Record, error: BaseException) -> bool:
         """Judge a record that its handler has failed at; return whether to go on."""
@@ -368,8 +407,8 @@ class _Stay:
 
     def _tell(self, error: Exception) -> None:
         if isinstance(error, KafkalabError):
-            self._errors.append(error)
-        logging.getLogger("kafkalab.group").warning("%s", error)
+            self._errors.add(error)
+        _LOG.warning("%s", safe(str(error)))
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
@@ -377,13 +416,37 @@ class _Stay:
         self.stop.set()
 
 
-def _ends(cluster: Cluster, isolation_level: str, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-    found: dict[TopicPartition, int] = {}
-    for topic in {place.topic for place in places}:
-        marks = cluster.watermarks(topic, [place.partition for place in places if place.topic == topic])
-        level = IsolationLevel(isolation_level)
-        found |= {TopicPartition(topic, partition): mark.end_offset(level) for partition, mark in marks.items()}
-    return found
+def not_let_in(membership: Membership, state: str) -> GroupError:
+    """Return what is told where a group goes on without a member that wants to join."""
+    text = f"group {membership.group_id!r} is {state}, and has not let this member in for {_JOIN_S:.0f} s; no broker"
+    text += " says why, and it is tried on"
+    if membership.instance_id is not None:
+        text += f": perhaps another member has instance_id={membership.instance_id!r}"
+    elif membership.group_protocol == "consumer":
+        text += ": perhaps the broker's group.version is 0, with which it does not know group_protocol='consumer'"
+    return GroupError(text)
+
+
+def _check_protocol(cluster: Cluster) -> None:
+    known = cluster.api_versions()
+    if known and _CONSUMER_GROUP_HEARTBEAT not in known:
+        text = "this broker does not know group_protocol='consumer', as Apache Kafka does from 4.0 on: use 'classic'"
+        raise UnsupportedError(text)
+
+
+def _drain_timeout(given: float | None, *options: Mapping[str, Any]) -> float:
+    """Return for how long to wait for handlers: the client has to be polled again before the group gives it up."""
+    named = [each["max.poll.interval.ms"] for each in options if "max.poll.interval.ms" in each]
+    most = int(named[0] if named else _MAX_POLL_MS) / 1000
+    if given is None:
+        return min(_DRAIN_S, most / 2)
+    if given > most * 3 / 4:
+        text = (
+            f"drain_timeout={given:g} s is too long where max.poll.interval.ms is {most * 1000:.0f}: with the commit "
+            f"that follows, the group would give the member up; give at most {most * 3 / 4:g} s, or a longer interval"
+        )
+        raise ConfigError(text)
+    return given
 
 
 def _cell(value: int | None) -> str:
@@ -393,7 +456,10 @@ def _cell(value: int | None) -> str:
 def _check(**numbers: float | None) -> None:
     for name, number in numbers.items():
         least = 1 if name in ("workers", "buffer_depth") else 0
-        if name == "buffer_depth" and number is None:
+        if number is None and name in ("buffer_depth", "drain_timeout"):
+            continue
+        if name in ("drain_timeout", "commit_interval") and number is not None:
+            units.seconds(number, name)
             continue
         if not isinstance(number, (int, float)) or isinstance(number, bool) or number < least:
             text = f"{name} is a number from {least} on, not {number!r}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 from collections import defaultdict, deque
 from operator import length_hint
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from weakref import WeakValueDictionary
 
 from confluent_kafka import Message
 
@@ -15,11 +15,10 @@ from kafkalab.group.tracker import Tracker
 from kafkalab.model import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 Ordering: TypeAlias = Literal["partition", "key", "unordered"]
 
-_LOG = logging.getLogger("kafkalab.group")
 _offset: Callable[[Message], int] = Message.offset  # type: ignore[assignment]  # optional, for messages that are events
 _WITHOUT_KEY = -1
 _RUN_SECONDS = 0.005
@@ -35,20 +34,28 @@ class Lane:
     def __init__(self, part: Part, *, shared: bool) -> None:
         self.part = part
         self.shared = shared
-        self.waiting: deque[tuple[int, list[Message]]] = deque()
-        """Records, and what makes of their offsets numbers in which all of the member's came in."""
+        self.waiting: deque[Chunk] = deque()
         self.runs = 0
         self.offered = False
 
 
+class Chunk(NamedTuple):
+    """Records of one log that came in together, in order."""
+
+    log: Log
+    shift: int
+    """What makes of their offsets numbers in which all of the member's records came in."""
+    messages: list[Message]
+
+
 class Run:
-    """Records that a worker has taken: in order, all of one lane."""
+    """Records that a worker has taken: in order, all of one lane and one log."""
 
-    __slots__ = ("_marked", "lane", "messages", "rest", "shift")
+    __slots__ = ("_marked", "lane", "log", "messages", "rest", "shift")
 
-    def __init__(self, lane: Lane, shift: int, messages: list[Message]) -> None:
+    def __init__(self, lane: Lane, chunk: Chunk) -> None:
         self.lane = lane
-        self.shift = shift
+        self.log, self.shift, messages = chunk
         self.messages = messages
         self.rest = iter(messages)
         self._marked = 0
@@ -73,39 +80,67 @@ class Run:
         self._marked = upto
         first, last = _offset(fresh[0]), _offset(fresh[-1])
         whole = last - first + 1 == len(fresh)
-        self.lane.part.tracker.mark(range(first, last + 1) if whole else list(map(_offset, fresh)))
+        self.log.tracker.mark(range(first, last + 1) if whole else list(map(_offset, fresh)))
+
+
+class Log:
+    """One log of a partition as this member reads it: from an offset on, until it is given up, or another comes.
+
+    Offsets say nothing beyond their log: a topic that is made anew has the same ones again.
+
+    Attributes
+    ----------
+    number : int
+        Tells it from all others that the member has had.
+    tracker : Tracker
+        What of it is done.
+    """
+
+    __slots__ = ("__weakref__", "number", "tracker")
+
+    def __init__(self, number: int, start: int) -> None:
+        self.number = number
+        self.tracker = Tracker(start)
 
 
 class Part:
     """One partition that this member has: what waits, what runs, what is done."""
 
-    __slots__ = ("before", "gone", "lanes", "paused", "place", "replayed", "runs", "tracker", "waiting")
+    __slots__ = ("before", "gone", "held", "lanes", "log", "older", "paused", "place", "runs", "waiting")
 
-    def __init__(self, place: TopicPartition, before: Part | None) -> None:
+    def __init__(self, place: TopicPartition, log: Log, before: Part | None, *, held: bool) -> None:
         self.place = place
         self.before = before
         """The same partition when this member had it last, as long as a worker is not done with it."""
-        self.tracker = Tracker()
+        self.log = log
+        self.older: list[Log] = []
+        """The logs before this one of which records are not done."""
+        self.held = held
+        """Whether nothing of it may be handed out, because where it begins is not committed yet."""
         self.lanes: dict[int, Lane] = {}
         self.runs: set[Run] = set()
         self.waiting = 0
         self.paused = False
         self.gone = False
-        self.replayed = False
-        """Whether the client may hand out again what came before, as it does after a rebalance."""
+
+    @property
+    def tracker(self) -> Tracker:
+        """What of its log is done."""
+        return self.log.tracker
 
     @property
     def load(self) -> int:
         """How many records have been taken in and cannot be committed yet: they wait, run, or are done out of order."""
-        _ = self.tracker.low_water  # which finds out
-        return self.tracker.unsettled
+        if self.older:
+            self.older = [log for log in self.older if _unsettled(log.tracker)]
+        return _unsettled(self.tracker) + sum(log.tracker.unsettled for log in self.older)
 
     @property
     def blocked(self) -> bool:
-        """Whether records of it may not be handed out, lest one be handled beside itself."""
+        """Whether records of it may not be handed out, lest one be handled beside itself, or lost in a crash."""
         if self.before is not None and not self.before.blocked and not self.before.runs:
             self.before = None
-        return self.before is not None
+        return self.held or self.before is not None
 
 
 class Dispatcher:
@@ -129,15 +164,41 @@ class Dispatcher:
         self.ready: list[tuple[int, int, Lane]] = []
         """Lanes to take from: a heap by when their first record came in, so that little is done ahead of its turn."""
         self._leaving: dict[TopicPartition, Part] = {}
+        self._numbers = itertools.count(1)
+        self._logs: WeakValueDictionary[int, Log] = WeakValueDictionary()
         self._run_length = _FIRST_RUN
         self.parts: dict[TopicPartition, Part] = {}
         self.runs: set[Run] = set()
         self.held = False
 
-    def assign(self, places: Iterable[TopicPartition]) -> None:
-        """Take partitions on."""
+    def assign(self, starts: Mapping[TopicPartition, int], held: Collection[TopicPartition] = ()) -> None:
+        """Take partitions on, each from an offset, or from -1 where that is not known; hold some back."""
+        for place, start in starts.items():
+            before = self._leaving.pop(place, None)
+            self.parts[place] = Part(place, self._new_log(start), before, held=place in held)
+
+    def renew(self, starts: Mapping[TopicPartition, int], *, held: bool = False) -> None:
+        """Go on in another log of some partitions, or elsewhere in theirs; what has come is handed out first."""
+        for place, start in starts.items():
+            part = self.parts[place]
+            part.older.append(part.log)
+            part.log = self._new_log(start)
+            part.held = held
+
+    def release(self, places: Iterable[TopicPartition]) -> None:
+        """Hold partitions back no more."""
         for place in places:
-            self.parts[place] = Part(place, self._leaving.pop(place, None))
+            if (part := self.parts.get(place)) is not None:
+                part.held = False
+
+    def log(self, number: int) -> Log | None:
+        """Return a log by its number, as long as something of it is here."""
+        return self._logs.get(number)
+
+    def _new_log(self, start: int) -> Log:
+        log = Log(next(self._numbers), start)
+        self._logs[log.number] = log
+        return log
 
     def retire(self, places: Iterable[TopicPartition]) -> list[Part]:
         """Hand out no more of partitions: what waits is dropped, and what a worker has not begun taken back from it."""
@@ -161,30 +222,34 @@ class Dispatcher:
     def recall(self) -> None:
         """Take back what workers have not begun, to be handed out again first."""
         for run in self.runs:
-            if (rest := run.recall()) and not run.lane.part.gone:
-                run.lane.part.waiting += len(rest)
-                run.lane.waiting.appendleft((run.shift, rest))
-                self._offer(run.lane)
+            self._put_back(run, run.recall())
+            self._offer(run.lane)
+
+    def leave(self, run: Run, done: int) -> None:
+        """Take back what a reader has left behind in a run, but for what is marked; it is handed out again first."""
+        rest = run.messages[done:]
+        run.recall()
+        del run.messages[done:]
+        self._put_back(run, [message for message in rest if run.log.tracker.is_open(_offset(message))])
+
+    def _put_back(self, run: Run, rest: list[Message]) -> None:
+        if rest and not run.lane.part.gone:
+            run.lane.part.waiting += len(rest)
+            run.lane.waiting.appendleft(Chunk(run.log, run.shift, rest))
 
     def add(self, messages: list[Message]) -> int:
         """Take in records of one partition, in order; return in how many lanes.
 
         After a rebalance a client can hand out records of what the member does not have, and some again: these are
-        dropped. At any other time, going back means that the log did: it was cut, or the topic made anew.
+        dropped. Offsets that go back never mean another log here: of that `renew` tells.
         """
         place = TopicPartition(str(messages[0].topic()), messages[0].partition() or 0)
         part = self.parts.get(place)
         if part is None or part.gone:
             return 0
-        if not part.replayed and _offset(messages[0]) < part.tracker.next_offset:
-            _LOG.warning(
-                "%s: the log has gone back from %d to %d", place, part.tracker.next_offset, _offset(messages[0])
-            )
-            part.tracker = Tracker()
         offsets, messages = _unseen(messages, part.tracker.next_offset)
         if not messages:
             return 0
-        part.replayed = False
         part.tracker.deliver(offsets)
         part.waiting += len(messages)
         shift = self._arrived - offsets[0]
@@ -194,7 +259,7 @@ class Dispatcher:
             lane = part.lanes.get(number)
             if lane is None:
                 lane = part.lanes[number] = Lane(part, shared=number == _WITHOUT_KEY)
-            lane.waiting.append((shift, group))
+            lane.waiting.append(Chunk(part.log, shift, group))
             self._offer(lane)
             lanes += 1
         return lanes
@@ -245,20 +310,19 @@ class Dispatcher:
     def _offer(self, lane: Lane) -> None:
         if lane.waiting and not lane.offered and (lane.shared or not lane.runs):
             lane.offered = True
-            shift, messages = lane.waiting[0]
+            _, shift, messages = lane.waiting[0]
             heapq.heappush(self.ready, (_offset(messages[0]) + shift, next(self._offers), lane))
 
     def _run(self, lane: Lane) -> Run:
-        shift, chunk = lane.waiting[0]
-        if len(chunk) <= self._run_length:
-            messages = chunk
+        chunk = lane.waiting[0]
+        if len(chunk.messages) <= self._run_length:
             lane.waiting.popleft()
         else:
-            messages = chunk[: self._run_length]
-            del chunk[: self._run_length]
-        run = Run(lane, shift, messages)
+            chunk = chunk._replace(messages=chunk.messages[: self._run_length])
+            del lane.waiting[0].messages[: self._run_length]
+        run = Run(lane, chunk)
         lane.runs += 1
-        lane.part.waiting -= len(messages)
+        lane.part.waiting -= len(run.messages)
         lane.part.runs.add(run)
         self.runs.add(run)
         if lane.shared:
@@ -273,6 +337,11 @@ class Dispatcher:
         for key, message in zip(map(Message.key, messages), messages, strict=True):
             lanes[_WITHOUT_KEY if key is None else hash(key) % self._lanes].append(message)
         yield from lanes.items()
+
+
+def _unsettled(tracker: Tracker) -> int:
+    _ = tracker.low_water  # which finds out
+    return tracker.unsettled
 
 
 def _unseen(messages: list[Message], next_offset: int) -> tuple[Sequence[int], list[Message]]:

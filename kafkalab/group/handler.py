@@ -19,7 +19,7 @@ class Handler(Protocol):
 
     It may also have ``setup(session)``, called when this member has been given partitions and before any of their
     records is handled, and ``cleanup(session)``, called before partitions are given up and while no record is being
-    handled; marks still count in there.
+    handled, but for one whose ``process`` has not returned within ``drain_timeout``; marks still count in there.
     """
 
     def process(self, record: Record, session: Session, /) -> object:

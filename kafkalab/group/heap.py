@@ -31,6 +31,7 @@ def set_aside() -> Iterator[None]:
     if gc.get_freeze_count():
         yield
         return
+    gc.collect()  # or cyclic garbage would be kept as long
     gc.freeze()
     try:
         yield

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kafkalab.cluster import Cluster
 from kafkalab.errors import GroupError, UnsupportedError
-from kafkalab.model import TopicPartition
+from kafkalab.model import IsolationLevel, TopicPartition, Watermarks
 from kafkalab.plan import Request, choose_partitions, make_plan
 
 if TYPE_CHECKING:
@@ -36,23 +36,31 @@ def cluster_of(metadata: Metadata) -> Cluster:
 
 
 def group_offsets(
-    cluster: Cluster, group_id: str, topics: Sequence[str] | str | None = None, *, committed_only: bool = True
+    cluster: Cluster,
+    group_id: str,
+    topics: Sequence[str] | str | None = None,
+    *,
+    committed_only: bool = True,
+    isolation_level: str | None = None,
 ) -> pd.DataFrame:
-    """Return what a group has committed, a row a partition, with the log's end."""
+    """Return what a group has committed, a row a partition, with the log's end as the group may read it."""
     names = [topics] if isinstance(topics, str) else topics
     places = None if names is None else [place for name in names for place in _places(cluster, name)]
     commits = cluster.commits(group_id, places)
     shown = sorted(commits if committed_only or places is None else places)
     ends: dict[TopicPartition, int] = {}
     for topic in dict.fromkeys(place.topic for place in shown):
-        marks = cluster.watermarks(topic, [place.partition for place in shown if place.topic == topic])
-        ends |= {TopicPartition(topic, partition): mark.last_stable_offset for partition, mark in marks.items()}
+        _, marks = cluster.overview(topic)  # a partition without a leader has none
+        ends |= {
+            place: _end(mark, commits.get(place), isolation_level)
+            for place, mark in ((TopicPartition(topic, partition), mark) for partition, mark in marks.items())
+        }
     frame = pd.DataFrame(
         {
             "topic": pd.array([place.topic for place in shown], dtype="str"),
             "partition": pd.array([place.partition for place in shown], dtype="int64"),
             "committed_offset": pd.array([commits.get(place) for place in shown], dtype="Int64"),
-            "end_offset": pd.array([ends[place] for place in shown], dtype="Int64"),
+            "end_offset": pd.array([ends.get(place) for place in shown], dtype="Int64"),
         }
     )
     frame["committed_lag"] = frame["end_offset"] - frame["committed_offset"]
@@ -66,7 +74,10 @@ def seek_group(
     state, members = cluster.members(group_id)
     if state not in _SETTLED or members:
         who = "; ".join(members) or "members that it does not name"
-        text = f"group {group_id!r} is {state} and cannot be moved: stop {who}"
+        text = (
+            f"group {group_id!r} is {state} and cannot be moved: stop {who}; a static member (instance_id) that was "
+            "stopped counts until its session.timeout.ms is over"
+        )
         raise GroupError(text)
     target: dict[TopicPartition, int] = {}
     for topic in [topics] if isinstance(topics, str) else topics:
@@ -87,6 +98,14 @@ def seek_group(
     )
     frame["change"] = frame["to_offset"] - frame["committed_offset"]
     return frame
+
+
+def _end(marks: Watermarks, committed: int | None, isolation_level: str | None) -> int:
+    if isolation_level is not None:
+        return marks.end_offset(IsolationLevel(isolation_level))
+    # Only a group that reads what is not committed gets past the last stable offset.
+    passed = committed is not None and committed > marks.last_stable_offset
+    return marks.high_watermark if passed else marks.last_stable_offset
 
 
 def _places(cluster: Cluster, topic: str) -> list[TopicPartition]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import time
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from kafkalab.group.dispatch import Dispatcher
 from kafkalab.group.record import Record
-from kafkalab.group.stats import PartitionStats
-from kafkalab.model import TopicPartition
+from kafkalab.group.stats import Meter, PartitionStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Mapping
@@ -19,6 +21,26 @@ if TYPE_CHECKING:
     from kafkalab.group.dispatch import Ordering, Part, Run
     from kafkalab.group.handler import Hooks
     from kafkalab.group.session import Session
+    from kafkalab.model import TopicPartition
+
+
+class _Reader:
+    """Somebody who goes through records, in a thread of their own; what they wait with keeps no lock on Ctrl-C."""
+
+    __slots__ = ("began", "done", "run", "thread", "waits", "wake")
+
+    def __init__(self) -> None:
+        self.thread = threading.current_thread()
+        self.run: Run | None = None
+        self.done = 0
+        """How many records of the run are behind them."""
+        self.began = 0.0
+        self.waits = False
+        self.wake: SimpleQueue[None] = SimpleQueue()
+
+    def wait(self) -> None:
+        with contextlib.suppress(Empty):
+            self.wake.get(timeout=_WAIT_S)
 
 
 class Pool:
@@ -49,10 +71,13 @@ class Pool:
         self._enough_room = -1
         self._progress = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
-        self._readers: set[object] = set()  # who goes through records, where there are no threads
+        self._readers: set[_Reader] = set()  # where there are no threads
+        self._waiters: dict[SimpleQueue[None], int] = {}  # who waits until how many records are handled
         self._closed = False
+        self._ended = False
         self.session: Session | None = None
         self.handled = 0
+        self.meter = Meter()
 
     # Workers
 
@@ -69,35 +94,55 @@ class Pool:
         """Let the threads end; one that hangs in a handler is left behind."""
         with self._lock:
             self._closed = True
-            self._work.notify_all()
+            self._wake()
+            self._room.notify_all()
+            self._progressed()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))
 
     def records(self) -> Generator[Record]:
         """Yield records in the caller's thread: each is done when the next is asked for."""
-        reader = object()
+        reader = _Reader()
         try:
             self._readers.add(reader)
-            while (run := self._take()) is not None:
-                began, upto = time.perf_counter(), 0
-                try:
-                    for upto, message in enumerate(run.rest):  # noqa: B007 - it counts those done, wherever the caller leaves
-                        yield Record((message,))
-                    upto = len(run.messages)
-                finally:
-                    self._give_back(run, upto, began)
+            # A generator of its own: an interrupt at the end of a loop can leave one without its `finally`.
+            yield from self._read(reader)
         finally:
-            self._readers.discard(reader)
-            if not self._readers:
-                self._forget_runs()
+            self._leave(reader)
 
-    def _forget_runs(self) -> None:
-        """Let nobody wait for what Ctrl-C has kept readers from giving back: it is not done, and handled again."""
+    def _read(self, reader: _Reader) -> Generator[Record]:
+        while (run := self._take_for(reader)) is not None:
+            for reader.done, record in enumerate(map(Record, zip(run.rest, itertools.repeat(run.log.number)))):
+                yield record
+            reader.done = len(run.messages)
+            self._give_back(run, reader.done, reader.began, reader)
+
+    def _leave(self, reader: _Reader) -> None:
+        """Take back the record at hand and what comes after it; and what Ctrl-C has kept others from giving back."""
         with self._lock:
-            for run in list(self._dispatcher.runs):
-                self._dispatcher.finish(run, 1.0)
-            self._progress.notify_all()
+            self._readers.discard(reader)
+            kept = {other.run for other in self._readers}
+            for run in self._dispatcher.runs - kept:
+                done = reader.done if run is reader.run else 0
+                if self._hooks.automatic:
+                    run.mark(done)
+                self._dispatcher.leave(run, done)
+                self.handled += self._dispatcher.finish(run, time.perf_counter() - reader.began)
+            self._wake()
+            self._progressed()
+
+    def _take_for(self, reader: _Reader) -> Run | None:
+        while True:
+            with self._lock:
+                if self._closed:
+                    return None
+                reader.done, reader.began = 0, time.perf_counter()
+                reader.run = self._dispatcher.take()
+                reader.waits = reader.run is None
+                if reader.run is not None:
+                    return reader.run
+            reader.wait()
 
     def _loop(self) -> None:
         while (run := self._take()) is not None:
@@ -107,12 +152,12 @@ class Pool:
     def _handle(self, run: Run) -> int:
         """Call the handler with each record of a run; return how many of them are done."""
         call = self._call()
-        for record in map(Record, zip(run.rest)):
+        for record in map(Record, zip(run.rest, itertools.repeat(run.log.number))):
             try:
                 call(record)
             except BaseException as error:  # noqa: BLE001 - the user's handler may raise anything, SystemExit too
                 if not self._failed(record, error):
-                    self.stop()
+                    self.end()
                     return len(run.messages) - 1
                 if not self._hooks.automatic:
                     self.mark(record)
@@ -134,16 +179,37 @@ class Pool:
                 self._work.wait(_WAIT_S)
             return None
 
-    def _give_back(self, run: Run, upto: int, began: float) -> None:
+    def _give_back(self, run: Run, upto: int, began: float, reader: _Reader | None = None) -> None:
         with self._lock:
+            if reader is not None:
+                reader.run = None
             if self._hooks.automatic:
                 run.mark(upto)
             self.handled += self._dispatcher.finish(run, time.perf_counter() - began)
             if run.lane.part.gone:
-                self._work.notify_all()
+                self._wake()
             if 0 <= self._enough_room >= run.lane.part.load:
                 self._room.notify()
-            self._progress.notify_all()
+            self._progressed()
+
+    def _wake(self, workers: int | None = None) -> None:
+        """Have workers look for records, and readers that wait for some."""
+        if workers is None:
+            self._work.notify_all()
+        else:
+            self._work.notify(workers)
+        for reader in self._readers:
+            if reader.waits:
+                reader.waits = False
+                reader.wake.put(None)
+
+    def _progressed(self) -> None:
+        """Tell those who wait for records to be handled."""
+        self._progress.notify_all()
+        for waiter, records in list(self._waiters.items()):
+            if self._closed or self.handled >= records:
+                del self._waiters[waiter]
+                waiter.put(None)
 
     # Records in, and marks
 
@@ -152,17 +218,22 @@ class Pool:
         with self._lock:
             lanes = sum(self._dispatcher.add(batch) for batch in batches)
             # Beside a handler that is done at once, more workers would only fight for the interpreter.
-            self._work.notify(1 if self._dispatcher.is_fast else lanes)
+            self._wake(1 if self._dispatcher.is_fast else lanes)
 
     def mark(self, record: Record) -> None:
-        """Mark a record, if its partition is still here."""
-        message = record[0]
-        place, offset = TopicPartition(str(message.topic()), message.partition() or 0), message.offset() or 0
+        """Mark a record, if the log that it is of is still here."""
+        message, number = record
         with self._lock:
-            if (part := self._dispatcher.parts.get(place)) is not None:
-                part.tracker.mark((offset,))
+            if (log := self._dispatcher.log(number)) is not None:
+                log.tracker.mark((message.offset() or 0,))
                 if self._enough_room >= 0:
                     self._room.notify()
+
+    def advance(self, place: TopicPartition, offset: int) -> None:
+        """Note that the log of a partition holds no more records below an offset than have come in."""
+        with self._lock:
+            if (part := self._dispatcher.parts.get(place)) is not None and not part.gone:
+                part.tracker.advance(offset)
 
     def low_waters(self, parts: Collection[Part] | None = None) -> dict[TopicPartition, int]:
         """Return the offsets that may be committed, of all partitions or some; those with none are left out."""
@@ -173,15 +244,30 @@ class Pool:
             wanted = self._dispatcher.parts.values() if parts is None else parts
             return {part.place: part.tracker.low_water for part in wanted if part.tracker.low_water >= 0}
 
+    def position(self, place: TopicPartition) -> int:
+        """Return the offset that comes next in a partition, or -1."""
+        with self._lock:
+            part = self._dispatcher.parts.get(place)
+            return -1 if part is None else part.tracker.next_offset
+
     def wait_handled(self, records: int, timeout: float) -> bool:
         """Wait until so many records were handled; return whether they were."""
+        waiter: SimpleQueue[None] = SimpleQueue()  # Ctrl-C comes here, and leaves the lock of a condition locked
         with self._lock:
-            self._progress.wait_for(lambda: self.handled >= records or self._closed, timeout)
-            return self.handled >= records
+            if self._closed or self.handled >= records:
+                return self.handled >= records
+            self._waiters[waiter] = records
+        try:
+            with contextlib.suppress(Empty):
+                waiter.get(timeout=max(timeout, 0))
+        finally:
+            self._waiters.pop(waiter, None)
+        return self.handled >= records
 
-    def is_worker(self) -> bool:
-        """Whether this is called by a handler."""
-        return threading.current_thread() in self._threads
+    def is_busy_here(self) -> bool:
+        """Whether this is called by a handler, or by somebody who goes through records."""
+        thread = threading.current_thread()
+        return thread in self._threads or any(reader.thread is thread for reader in list(self._readers))
 
     def stats(
         self, committed: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
@@ -197,7 +283,7 @@ class Pool:
                     end_offset=ends.get(place),
                     waiting=part.waiting,
                     in_flight=sum(len(run.messages) - run.done(running=True) for run in part.runs),
-                    uncommitted=part.tracker.unsettled,
+                    uncommitted=part.load,
                     paused=part.paused,
                 )
                 for place, part in self._dispatcher.parts.items()
@@ -211,10 +297,22 @@ class Pool:
         with self._lock:
             return tuple(self._dispatcher.parts)
 
-    def assign(self, places: Iterable[TopicPartition]) -> None:
-        """Take partitions on."""
+    def assign(self, starts: Mapping[TopicPartition, int], held: Collection[TopicPartition] = ()) -> None:
+        """Take partitions on, each from an offset, or from -1 where that is not known; hold some back."""
         with self._lock:
-            self._dispatcher.assign(places)
+            self._dispatcher.assign(starts, held)
+
+    def renew(self, starts: Mapping[TopicPartition, int], *, held: bool = False) -> None:
+        """Go on elsewhere in partitions, as in another log; hold them back if so told."""
+        with self._lock:
+            self._dispatcher.renew(starts, held=held)
+            self._wake()
+
+    def release(self, places: Iterable[TopicPartition]) -> None:
+        """Hold partitions back no more."""
+        with self._lock:
+            self._dispatcher.release(places)
+            self._wake()
 
     def retire(self, places: Iterable[TopicPartition]) -> list[Part]:
         """Hand out no more of partitions."""
@@ -226,23 +324,23 @@ class Pool:
         with self._lock:
             self._dispatcher.forget(parts)
 
-    def expect_replay(self) -> None:
-        """After a rebalance, be ready for records that have come before."""
-        with self._lock:
-            for part in self._dispatcher.parts.values():
-                part.replayed = True
-
     def stop(self) -> None:
         """Hand out nothing until :meth:`go_on`; workers end with the record they are at."""
         with self._lock:
             self._dispatcher.held = True
             self._dispatcher.recall()
 
+    def end(self) -> None:
+        """Hand out nothing any more, whatever is told later."""
+        self._ended = True  # before the lock: whoever goes on meanwhile sees it
+        self.stop()
+
     def go_on(self) -> None:
-        """Hand out records again."""
+        """Hand out records again, unless that has ended."""
         with self._lock:
-            self._dispatcher.held = False
-            self._work.notify_all()
+            if not self._ended:
+                self._dispatcher.held = False
+                self._wake()
 
     def wait_idle(self, timeout: float, parts: Collection[Part] | None = None) -> bool:
         """Wait until no worker is at any of these partitions, or at any at all; return whether that is so."""

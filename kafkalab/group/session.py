@@ -33,6 +33,6 @@ class Session:
         """Say that a record is done.
 
         What is committed is the first record of a partition that is not marked. Marking twice, or a record of a
-        partition that was given up since, does nothing.
+        partition that was given up since, or of a topic that was made anew since, does nothing.
         """
         self._mark(record)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kafkalab.model import TopicPartition
 
 _RATE_OVER_S = 5.0
+_SAMPLE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +103,32 @@ class GroupStats:
 
 
 class Meter:
-    """A rate over the last seconds, of a count that only grows."""
+    """A rate over the last seconds, of a count that only grows; one thread notes it.
 
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
+    Examples
+    --------
+    >>> meter = Meter(at=0.0)
+    >>> for second in range(1, 8):
+    ...     meter.note(100 * second, at=float(second))
+    >>> meter.rate(700, at=7.0)
+    100.0
+    """
 
-    def note(self, count: int) -> float:
-        """Note the count as it is; return how fast it has grown."""
-        now = time.monotonic()
-        self._seen.append((now, count))
-        while self._seen[0][0] < now - _RATE_OVER_S:
-            self._seen.popleft()
-        began, first = self._seen[0]
+    def __init__(self, at: float | None = None) -> None:
+        self._seen: deque[tuple[float, int]] = deque(
+            [(time.monotonic() if at is None else at, 0)], maxlen=round(_RATE_OVER_S / _SAMPLE_S) + 2
+        )
+
+    def note(self, count: int, at: float | None = None) -> None:
+        """Note the count as it is, a few times a second."""
+        now = time.monotonic() if at is None else at
+        if now - self._seen[-1][0] >= _SAMPLE_S:
+            self._seen.append((now, count))
+
+    def rate(self, count: int, at: float | None = None) -> float:
+        """Return how fast the count has grown to what it is."""
+        now = time.monotonic() if at is None else at
+        seen = list(self._seen)  # another thread notes
+        # The newest of those that are too old tells what the count was when the time began.
+        began, first = next((each for each in reversed(seen) if each[0] <= now - _RATE_OVER_S), seen[0])
         return (count - first) / (now - began) if now > began else 0.0

@@ -21,7 +21,12 @@ class _Stretch:
 
 
 class Tracker:
-    """The marks of one partition, from when this member gets it until it is given up.
+    """The marks of one partition's log, from when this member gets it until it is given up.
+
+    Parameters
+    ----------
+    start : int, optional
+        The offset from which the member reads, where it knows one.
 
     Examples
     --------
@@ -37,11 +42,11 @@ class Tracker:
 
     __slots__ = ("_lasts", "_stretches", "next_offset")
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = -1) -> None:
         self._stretches: list[_Stretch] = []
         self._lasts: list[int] = []  # the last offset of each, to find one by
-        self.next_offset = -1
-        """Behind the last record that was delivered; -1 before the first."""
+        self.next_offset = start
+        """The first offset of which nothing is known yet; -1 where that is any."""
 
     def deliver(self, offsets: Sequence[int]) -> None:
         """Note records that are handed out; their offsets rise, may have gaps, and lie above all earlier ones."""
@@ -54,6 +59,19 @@ class Tracker:
             self._stretches.append(_Stretch(offsets, bytearray(len(offsets))))
             self._lasts.append(offsets[-1])
         self.next_offset = offsets[-1] + 1
+
+    def advance(self, offset: int) -> None:
+        """Note that nothing lies below an offset but what was delivered: markers of transactions, or gaps."""
+        self.next_offset = max(self.next_offset, offset)
+
+    def is_open(self, offset: int) -> bool:
+        """Whether a record was delivered and is not marked."""
+        index = bisect_left(self._lasts, offset)
+        if index == len(self._lasts):
+            return False
+        stretch = self._stretches[index]
+        place = bisect_left(stretch.offsets, offset)
+        return stretch.offsets[place] == offset and not stretch.marks[place]
 
     def mark(self, offsets: Sequence[int]) -> None:
         """Mark records; offsets rise, and those that were not delivered, or are marked already, change nothing."""
@@ -68,7 +86,7 @@ class Tracker:
 
     @property
     def low_water(self) -> int:
-        """The offset to commit: of the first record that is not marked, or behind all; -1 before the first delivery."""
+        """The offset to commit: of the first record that is not marked, or behind all; -1 where nothing is known."""
         while self._stretches:
             first = self._stretches[0]
             clear = first.marks.find(0, first.clear)

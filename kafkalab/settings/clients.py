@@ -35,6 +35,13 @@ _NOT_SARAMAS: tuple[tuple[str, str], ...] = (
     ("metricregistry", "it is code"),
     ("consumer.offsets.commitinterval", "sarama ignores it; Consumer.Offsets.AutoCommit.Interval is what counts"),
 )
+_NOT_LIBRDKAFKAS = re.compile(
+    r"config\.providers(\..+)?|share\.acquire\.mode|ssl\.engine\.factory\.class|sasl\.login\.class|sasl\.oauthbearer\."
+    r"(expected\.(audience|issuer)|assertion\.template\.file|jwt\.(retriever|validator)\.class|clock\.skew\.seconds"
+    r"|jwks\.endpoint\.(url|refresh\.ms|retry\.backoff(\.max)?\.ms)|header\.urlencode|scope\.claim\.name)"
+)
+"""Names of Java that are about getting in, and that a connection refuses."""
+
 _OLD_NAMES = {"consumer.group.rebalance.strategy": "consumer.group.rebalance.groupstrategies"}
 
 
@@ -148,7 +155,7 @@ def _javas_other(name: str) -> str | None:
         raise ConfigError(
             f"{name} is librdkafka's name, and Java does not know it: see ConsumerSettings.explain({name!r})"
         )
-    if not properties.is_known(name) and not options.exists(name):
+    if not properties.is_known(name) and not options.exists(name) and not _NOT_LIBRDKAFKAS.fullmatch(name):
         return None
     return "it says how to get in or what to run: it belongs in connect(config_file=...)"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from kafkalab.errors import ArgumentError, ConfigError, did_you_mean
 from kafkalab.properties import read_properties
@@ -26,6 +27,22 @@ if TYPE_CHECKING:
     from kafkalab.settings.note import Note
 
 
+_Settings = TypeVar("_Settings", bound="ConsumerSettings")
+
+
+def _noting_what_is_given(made: type[_Settings]) -> type[_Settings]:
+    """Have a class keep which settings it is made with: a value that equals its default is a choice as well."""
+    plain: Any = made.__init__
+
+    @functools.wraps(plain)
+    def init(self: _Settings, *args: Any, **values: Any) -> None:
+        plain(self, *args, **{"given": KNOBS.keys() & values.keys(), **values})
+
+    made.__init__ = init  # type: ignore[method-assign, assignment]
+    return made
+
+
+@_noting_what_is_given
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class ConsumerSettings(Knobs):
     """The settings a consumer is tuned with: each once, checked, and in everyone's names.
@@ -41,6 +58,8 @@ class ConsumerSettings(Knobs):
         What only Java or only sarama has, by its name there. It does nothing here, and is there on the way back.
     notes : tuple of Note
         What a translation had to say: what has no equivalent, what changes meaning, which defaults differ.
+    given : collection of str
+        Which settings were chosen, their defaults too: those that are keywords here, unless told otherwise.
 
     Raises
     ------
@@ -52,21 +71,23 @@ class ConsumerSettings(Knobs):
     >>> settings = ConsumerSettings(fetch_min_bytes=131072, fetch_max_wait_ms=1000)
     >>> settings.to_librdkafka()
     {'fetch.min.bytes': 131072, 'fetch.wait.max.ms': 1000}
-    >>> settings.replace(session_timeout_ms=6000)
+    >>> settings.replace(max_poll_interval_ms=6000)
     Traceback (most recent call last):
-    kafkalab.errors.ConfigError: heartbeat_interval_ms is 3 s, and session_timeout_ms is 6 s: a session has to survive
-    two lost heartbeats, so it lasts at least three. Give heartbeat_interval_ms at most 2000 or session_timeout_ms at
-    least 9000
-    >>> settings.nearest("session_timeout_ms", 6000)[0]
-    9000
+    kafkalab.errors.ConfigError: session_timeout_ms is 45 s, and max_poll_interval_ms is 6 s: a member that polls in
+    time must not be taken for dead first; librdkafka refuses it. Give session_timeout_ms at most 6000 or
+    max_poll_interval_ms at least 45000
+    >>> settings.nearest("max_poll_interval_ms", 6000)[0]
+    45000
     """
 
     elsewhere: tuple[tuple[str, Value], ...] = ()
     notes: tuple[Note, ...] = field(default=(), compare=False)
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
         for name, knob in KNOBS.items():
             object.__setattr__(self, name, knob.checked(getattr(self, name)))
+        object.__setattr__(self, "given", frozenset(self.given))
         object.__setattr__(self, "elsewhere", tuple(sorted(_elsewhere(dict(self.elsewhere)).items())))
         couplings.check(self.values())
 
@@ -244,8 +265,14 @@ class ConsumerSettings(Knobs):
         return clients.explained(name)
 
     def to_librdkafka(self) -> Translation:
-        """Return what differs from librdkafka's defaults: a dict, with ``.notes`` and ``.text``."""
-        return write("librdkafka", self.values(), dict(self.elsewhere))
+        """Return what was given, and what else differs from librdkafka's defaults: a dict, with ``.notes``, ``.text``.
+
+        Examples
+        --------
+        >>> ConsumerSettings(fetch_queue_backoff_ms=1000).to_librdkafka()
+        {'fetch.queue.backoff.ms': 1000}
+        """
+        return write("librdkafka", self.values(), dict(self.elsewhere), self.given)
 
     def to_java(self) -> Translation:
         """Return what differs from the Java consumer's defaults, in its names: a dict, with ``.notes`` and ``.text``.
@@ -285,7 +312,7 @@ class ConsumerSettings(Knobs):
         for name in changes:
             if name not in names:
                 raise ConfigError(f"there is no setting {name!r}: {did_you_mean(name, names)}")
-        return replace(self, **changes)
+        return replace(self, **{"given": self.given | (KNOBS.keys() & changes.keys()), **changes})
 
     @overload
     def nearest(self, name: str, value: bool) -> tuple[bool, str | None]: ...  # noqa: FBT001 - a value, not a switch
@@ -331,10 +358,13 @@ class ConsumerSettings(Knobs):
     def _read(cls, client: Client, given: Mapping[str, tuple[object, str]]) -> Self:
         reading = read(client, given)
         values: dict[str, Any] = reading.chosen
-        return cls(**values, elsewhere=tuple(reading.elsewhere.items()), notes=tuple(reading.notes))
+        others: dict[str, Any] = {"notes": tuple(reading.notes), "given": frozenset(reading.given)}
+        return cls(**values, elsewhere=tuple(reading.elsewhere.items()), **others)
 
     def __repr__(self) -> str:
-        shown: dict[str, object] = dict(self.changed)
+        shown: dict[str, object] = {
+            name: value for name, value in self.values().items() if name in self.given or name in self.changed
+        }
         if self.elsewhere:
             shown["elsewhere"] = dict(self.elsewhere)
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

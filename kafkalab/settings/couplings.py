@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kafkalab.errors import ConfigError
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Coupling:
-    """That ``factor * low + margin <= scale * high``, and why; ``gives_way`` is the one a translation moves."""
+    """That ``factor * low + margin <= scale * high``, and why.
+
+    ``gives_way`` is the one that a translation moves; where clients themselves take the other for it (``clamps``), also
+    if it was given.
+    """
 
     low: str
     high: str
@@ -25,6 +29,7 @@ class Coupling:
     factor: int = 1
     margin: int = 0
     scale: int = 1
+    clamps: bool = False
 
     def holds(self, values: Mapping[str, Value]) -> bool:
         """Tell whether values keep to it."""
@@ -39,12 +44,20 @@ class Coupling:
         return -((-self.factor * int(values[self.low]) - self.margin) // self.scale)
 
 
+# In sarama such a wait has no bound, so that a longer one raises it; in librdkafka it has.
+_LOOKING_AGAIN = Coupling(
+    "topic_metadata_refresh_fast_interval_ms",
+    "retry_backoff_max_ms",
+    "a wait is never longer than the longest",
+    "retry_backoff_max_ms",
+)
 COUPLINGS = (
     Coupling(
         "max_partition_fetch_bytes",
         "fetch_max_bytes",
         "an answer brings no more of one partition than of all",
         "max_partition_fetch_bytes",
+        clamps=True,
     ),
     Coupling(
         "fetch_max_bytes",
@@ -59,28 +72,29 @@ COUPLINGS = (
         "a member that polls in time must not be taken for dead first; librdkafka refuses it",
         "max_poll_interval_ms",
     ),
+    _LOOKING_AGAIN,
+    Coupling(
+        "retry_backoff_ms",
+        "retry_backoff_max_ms",
+        "a wait is never longer than the longest",
+        "retry_backoff_ms",
+        clamps=True,
+    ),
+)
+CLAMPS = (
+    *(each for each in COUPLINGS if each.clamps),
+    replace(_LOOKING_AGAIN, gives_way=_LOOKING_AGAIN.low, clamps=True),
+)
+"""What librdkafka itself takes for another value, and does not refuse."""
+
+ADVISED = (
     Coupling(
         "heartbeat_interval_ms",
         "session_timeout_ms",
-        "a session has to survive two lost heartbeats, so it lasts at least three",
+        "a session of less than three heartbeats ends when two are lost",
         "heartbeat_interval_ms",
         factor=3,
     ),
-    Coupling(
-        "topic_metadata_refresh_fast_interval_ms",
-        "retry_backoff_max_ms",
-        "a wait is never longer than the longest",
-        "retry_backoff_max_ms",
-    ),
-    Coupling(
-        "retry_backoff_ms",
-        "retry_backoff_max_ms",
-        "a wait is never longer than the longest",
-        "retry_backoff_ms",
-    ),
-)
-
-ADVISED = (
     Coupling(
         "fetch_max_bytes",
         "queued_max_messages_kbytes",
@@ -143,14 +157,17 @@ def nearest(name: str, value: Value, values: Mapping[str, Value]) -> tuple[Value
     return near, reason
 
 
-def settle(values: Mapping[str, Value], given: Collection[str]) -> tuple[dict[str, Value], dict[str, str]]:
+def settle(
+    values: Mapping[str, Value], given: Collection[str], couplings: Collection[Coupling]
+) -> tuple[dict[str, Value], dict[str, str]]:
     """Return values of another client with contradictions moved aside, and why each that moved has.
 
-    What goes together there may not go here. What was not given moves first.
+    What goes together there may not go here. What was not given moves first, but for what clients move themselves.
     """
     settled, moved = dict(values), {}
-    for each in COUPLINGS * len(COUPLINGS):  # moving one may touch another
-        for name in sorted((each.low, each.high), key=lambda name: (name in given, name != each.gives_way)):
+    for each in [*couplings] * len(couplings):  # moving one may touch another
+        stays = given if not each.clamps else {each.low, each.high} - {each.gives_way}
+        for name in sorted((each.low, each.high), key=lambda name: (name in stays, name != each.gives_way)):
             if not each.holds(settled):
                 bound, other = (each.most, each.high) if name == each.low else (each.least, each.low)
                 settled[name], _ = KNOBS[name].nearest(bound(settled))

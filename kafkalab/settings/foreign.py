@@ -75,7 +75,7 @@ _SARAMA: tuple[tuple[str, Value, Form, str], ...] = (
     ("Consumer.Group.ResetInvalidOffsets", True, _SWITCH, _RESET),
     ("Consumer.Offsets.Retry.Max", 3, _NUMBER, _FOR_EVER),
     ("Consumer.Offsets.Retention", 0, _TIME, "brokers decide how long commits are kept"),
-    ("Consumer.Retry.Max", 0, _NUMBER, _FOR_EVER),
+    ("Consumer.Retry.Max", 0, _NUMBER, "0 is for as long as it takes, and others know nothing else"),
     ("Metadata.Retry.Max", 3, _NUMBER, _FOR_EVER),
     ("Metadata.Timeout", 0, _TIME, _OWN_TIMEOUT),
     ("Metadata.SingleFlight", True, _SWITCH, "librdkafka always does"),

@@ -44,9 +44,8 @@ PREFETCH = Note(
 PRESETS = {
     "default": Preset("librdkafka's own", {}),
     "latency": Preset(
-        "a record as soon as it is there: no waiting for more, short pauses",
+        "a record as soon as it is there: short pauses after errors and full queues; no default waits for more records",
         {
-            "fetch_max_wait_ms": 100,
             "fetch_error_backoff_ms": 50,
             "fetch_queue_backoff_ms": 1,
             "socket_keepalive_enable": True,

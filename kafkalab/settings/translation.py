@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kafkalab.errors import ConfigError
 from kafkalab.secret import Secret
 from kafkalab.settings import clients
-from kafkalab.settings.couplings import settle
+from kafkalab.settings.couplings import CLAMPS, COUPLINGS, settle
 from kafkalab.settings.foreign import FOREIGN, Foreign
 from kafkalab.settings.forms import Approximate, Form, Value
 from kafkalab.settings.knob import TITLES, Client, Knob
@@ -16,7 +16,7 @@ from kafkalab.settings.note import Kind, Note
 from kafkalab.settings.table import KNOBS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 
 class Translation(dict[str, Any]):
@@ -38,12 +38,13 @@ class Translation(dict[str, Any]):
 
 @dataclass(slots=True)
 class Reading:
-    """What a client's settings say: values of knobs, of what only that client has, and notes."""
+    """What a client's settings say: values of knobs, which of them were given, what only that client has, and notes."""
 
     client: Client
     chosen: dict[str, Value] = field(default_factory=dict)
     elsewhere: dict[str, Value] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
 
     def note(self, name: str, kind: Kind, text: str) -> None:
         """Add a note, unless there is nothing to say."""
@@ -68,25 +69,25 @@ def read(client: Client, given: Mapping[str, tuple[object, str]]) -> Reading:
             reading.note(name, "left out", found)
         else:
             _take(reading, found, name, raw, origin)
-    named = set(reading.chosen)
+    reading.given = set(reading.chosen)
     _fill(reading)
-    if client == "librdkafka":
-        return reading
-    reading.chosen, moved = settle(reading.chosen, named)
+    reading.chosen, moved = settle(reading.chosen, reading.given, CLAMPS if client == "librdkafka" else COUPLINGS)
     for name, why in moved.items():
         reading.note(name, "adjusted", f"{KNOBS[name].shown(reading.chosen[name])} here, since {why}")
     return reading
 
 
-def write(client: Client, values: Mapping[str, Value], elsewhere: Mapping[str, Value]) -> Translation:
-    """Write what differs from a client's defaults, so that it works there as here."""
+def write(
+    client: Client, values: Mapping[str, Value], elsewhere: Mapping[str, Value], given: Collection[str] = ()
+) -> Translation:
+    """Write what was given, and what differs from a client's defaults, so that it works there as here."""
     reading, options = Reading(client), dict[str, Any]()
     for name, knob in KNOBS.items():
         other = knob.counterpart(client)
         default = clients.default(client, knob, values)
         if not other.name and values[name] != (knob.default if default is None else default):
             reading.note(name, "no equivalent", knob.described(client))
-        if other.name and values[name] != default:
+        if other.name and (name in given or values[name] != default):
             _put(options, reading, other.name, knob.form(client), values[name])
             reading.note(other.name, "changes meaning", other.meaning)
             if values[name] == knob.default and default is not None:

@@ -34,14 +34,6 @@ _SHORT_WAIT_S = 0.002
 _PROBE_S = 0.01
 _LATE_S = 0.00025
 _DRAIN_S = 5.0
-# The client looks up the coordinator of a group that it never joins: what comes of that says nothing about reading.
-_OF_THE_GROUP = (
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.INVALID_GROUP_ID,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-)
 
 
 class TimedPool(Pool):
@@ -245,7 +237,7 @@ class Reader(Member):
             buffer_depth=buffer_depth,
             drain_timeout=_DRAIN_S,
             commit_interval=float("inf"),
-            pin=None,
+            logs=None,
             stop=stop,
             tell=tell,
         )
@@ -255,7 +247,7 @@ class Reader(Member):
         topic = self._topics[0]
         self._probe.start()
         try:
-            self._measured.assign(TopicPartition(topic, partition) for partition in self._starts)
+            self._measured.assign({TopicPartition(topic, number): start for number, start in self._starts.items()})
             self._client.assign([KafkaPlace(topic, partition, start) for partition, start in self._starts.items()])
             with set_aside():
                 while not self._stop.is_set():
@@ -362,7 +354,7 @@ class Reader(Member):
         error = event.error()
         if error is not None and error.code() == KafkaError._PARTITION_EOF:
             self._ended.add(event.partition() or 0)
-        elif error is None or error.code() not in _OF_THE_GROUP:
+        else:
             super()._on_event(event)
 
     def _begin_again(self) -> None:
@@ -370,6 +362,7 @@ class Reader(Member):
         self._fed_in_pass = 0
         self._passes += 1
         self._pass_wait_s = self._between_passes_s
+        self._measured.renew({TopicPartition(self._topics[0], number): start for number, start in self._starts.items()})
         for partition, start in self._starts.items():
             self._client.seek(KafkaPlace(self._topics[0], partition, start))
 

@@ -26,39 +26,29 @@ pub enum Front<'a> {
     Old,
 }
 
-/// The rules for the offsets of the batches of one answer. They stand outside of the batches' checksums.
-#[derive(Clone, Copy, Debug)]
+/// Sees to it that the batches of one answer rise: their offsets stand outside of their checksums.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Order {
     /// Where the last batch has ended.
     lowest: i64,
-    high_watermark: i64,
 }
 
 impl Order {
-    pub fn new(high_watermark: i64) -> Self {
-        Self {
-            lowest: 0,
-            high_watermark,
+    /// Read the header of the first batch, and check that it does not begin before the last has ended.
+    pub fn front<'a>(&self, data: &'a [u8]) -> Result<Front<'a>, BatchError> {
+        let front = front(data)?;
+        match &front {
+            Front::Whole(raw_batch) if !self.allows(raw_batch) => Err(BatchError {
+                base_offset: raw_batch.base_offset,
+                fault: Fault::Corrupt("its offsets do not follow those of the batch before"),
+            }),
+            _ => Ok(front),
         }
     }
 
-    /// Read the header of the first batch, and check its offsets against those before and the high watermark.
-    pub fn front<'a>(&self, data: &'a [u8]) -> Result<Front<'a>, BatchError> {
-        let front = front(data)?;
-        let Front::Whole(raw_batch) = &front else {
-            return Ok(front);
-        };
-        let reason = if raw_batch.base_offset < self.lowest {
-            "its offsets do not follow those of the batch before"
-        } else if raw_batch.next_offset > self.high_watermark {
-            "its offsets lie behind the high watermark"
-        } else {
-            return Ok(front);
-        };
-        Err(BatchError {
-            base_offset: raw_batch.base_offset,
-            fault: Fault::Corrupt(reason),
-        })
+    /// Whether a batch can stand here.
+    pub fn allows(&self, raw_batch: &RawBatch<'_>) -> bool {
+        self.lowest <= raw_batch.base_offset
     }
 
     /// Go behind a batch.

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fetch::FetchResponse;
 use crate::response::{self, VERSIONS};
 use crate::tls::{self, ClientSetup};
-use crate::wire::{Family, Patience, Stream};
+use crate::wire::{self, Family, Patience, Stream};
 use crate::workspace::{Pool, Workspace};
 
 /// Ends waits of other threads.
@@ -111,6 +111,7 @@ impl Connection {
                 .map(|tls| ClientSetup::new(&tls.options, name))
                 .transpose()?;
             Stream::connect(host, port, family, setup, &mut patience)
+                .inspect_err(wire::note_failure)
         })?;
         let socket = stream.socket()?;
         Ok(Self {
@@ -133,18 +134,19 @@ impl Connection {
         Ok(py.detach(|| self.talk(|stream| stream.send(frame, &mut patience)))?)
     }
 
-    #[pyo3(signature = (timeout, *, stop=None))]
+    #[pyo3(signature = (timeout, *, stop=None, max_bytes=1 << 25))]
     fn receive<'py>(
         &self,
         py: Python<'py>,
         timeout: f64,
         stop: Option<&StopFlag>,
+        max_bytes: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let mut patience = patience(timeout, stop)?;
+        let most = max_bytes.min(self.max_frame_bytes);
         let frame = py.detach(|| {
             self.talk(|stream| {
-                let mut frame =
-                    vec![0; stream.receive_length(self.max_frame_bytes, &mut patience)?];
+                let mut frame = vec![0; stream.receive_length(most, &mut patience)?];
                 stream.fill(&mut frame, &mut patience).map(|()| frame)
             })
         })?;
@@ -169,7 +171,6 @@ impl Connection {
             self.talk(|stream| {
                 let mut workspace = Pool::take(&self.pool);
                 let length = stream.receive_length(max_bytes, &mut patience)?;
-                patience.end_after(length);
                 stream.fill(workspace.frame_mut(length), &mut patience)?;
                 parse(workspace, version, correlation_id, partitions)
             })
@@ -196,7 +197,8 @@ impl Connection {
         let stream = held.as_mut().ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotConnected, "the connection is closed")
         })?;
-        work(stream).inspect_err(|_| {
+        work(stream).inspect_err(|error| {
+            wire::note_failure(error);
             _ = self.socket.shutdown(Shutdown::Both);
             *held = None;
         })

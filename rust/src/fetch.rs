@@ -1,6 +1,6 @@
 //! The response that Python holds, and the steps it takes through it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow_array::{Array, StructArray};
 use pyo3::exceptions::PyRuntimeError;
@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyCapsule, PyDict};
 use crate::arrow;
 use crate::connection::check_version;
 use crate::error::{BatchError, Error};
+use crate::isolation::Seen;
 use crate::response::{self, Partition, Response};
 use crate::step::{Cursor, Options, Step as ParsedStep};
 use crate::workspace::{Pool, Workspace};
@@ -31,11 +32,17 @@ pub struct PartitionHead {
     #[pyo3(get)]
     preferred_read_replica: i32,
     #[pyo3(get)]
+    base_offset: Option<i64>,
+    #[pyo3(get)]
     next_offset: Option<i64>,
+    #[pyo3(get)]
+    after_gap: Option<i64>,
     #[pyo3(get)]
     cut_batch_bytes: Option<usize>,
     #[pyo3(get)]
     old_format: bool,
+    #[pyo3(get)]
+    misplaced: Option<i64>,
     #[pyo3(get)]
     record_bytes: usize,
 }
@@ -58,12 +65,35 @@ impl From<&Partition> for PartitionHead {
             last_stable_offset: from.last_stable_offset,
             log_start_offset: from.log_start_offset,
             preferred_read_replica: from.preferred_read_replica,
+            base_offset: from.whole.base_offset,
             next_offset: from.whole.next_offset,
+            after_gap: from.whole.after_gap,
             cut_batch_bytes: from.whole.cut_batch_bytes,
             old_format: from.whole.old_format,
+            misplaced: from.whole.misplaced,
             record_bytes: from.records.len(),
         }
     }
+}
+
+/// Which transactions of one partition are under way where its reader is; kept from response to response.
+#[pyclass(frozen, module = "kafkalab._native")]
+#[derive(Default)]
+pub struct Transactions(Arc<Mutex<Seen>>);
+
+#[pymethods]
+impl Transactions {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// What is wanted of one partition.
+struct Wanted {
+    start: i64,
+    end: i64,
+    seen: Arc<Mutex<Seen>>,
 }
 
 /// Records of one partition, as an Arrow record batch.
@@ -129,13 +159,13 @@ impl FetchResponse {
     }
 
     /// Look up what is wanted of the partitions that are still to be read and have records.
-    fn ranges(&self, wanted: &Bound<'_, PyDict>) -> PyResult<Vec<Option<(i64, i64)>>> {
+    fn ranges(&self, wanted: &Bound<'_, PyDict>) -> PyResult<Vec<Option<Wanted>>> {
         let range = |partition: &Partition| {
             if partition.records.is_empty() || partition.error_code != 0 {
                 return Ok(None);
             }
             let range = wanted.get_item((&*partition.topic, partition.partition))?;
-            range.map(|range| range.extract()).transpose()
+            range.as_ref().map(extract).transpose()
         };
         self.response.partitions[self.current..]
             .iter()
@@ -146,14 +176,15 @@ impl FetchResponse {
     /// Take the next step, in whichever partition that is.
     fn next(
         &mut self,
-        ranges: &[Option<(i64, i64)>],
+        ranges: &[Option<Wanted>],
         options: &Options,
     ) -> Result<Option<Step>, Error> {
         for range in ranges {
             let partition = &self.response.partitions[self.current];
-            if let (None, Some((start, end))) = (&self.cursor, *range) {
-                let (end_of_log, aborted) = (partition.high_watermark, &partition.aborted);
-                self.cursor = Some(Cursor::new(start, end, end_of_log, aborted));
+            if let (None, Some(wanted)) = (&self.cursor, range) {
+                let seen = Arc::clone(&wanted.seen);
+                let aborted = &partition.aborted;
+                self.cursor = Some(Cursor::new(wanted.start, wanted.end, aborted, seen));
             }
             let (topic, partition) = (Arc::clone(&partition.topic), partition.partition);
             if let Some(step) = self.step(options)? {
@@ -189,6 +220,12 @@ impl FetchResponse {
         }
         Ok(step)
     }
+}
+
+fn extract(wanted: &Bound<'_, PyAny>) -> PyResult<Wanted> {
+    let (start, end, seen): (i64, i64, Bound<'_, Transactions>) = wanted.extract()?;
+    let seen = Arc::clone(&seen.get().0);
+    Ok(Wanted { start, end, seen })
 }
 
 fn at(partition: &Partition, error: BatchError) -> Error {

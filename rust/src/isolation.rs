@@ -1,10 +1,19 @@
 //! Which transactions were aborted, told batch by batch as the Java client does.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::batch::{Marker, RawBatch};
 use crate::error::Fault;
 use crate::response::AbortedTransaction;
+
+/// The producers with records of a transaction under way: those that have been shown, and those that have not. It is
+/// kept from response to response, as a transaction may end in another than it begins in.
+#[derive(Debug, Default)]
+pub struct Seen {
+    shown: HashSet<i64>,
+    hidden: HashSet<i64>,
+}
 
 /// The aborted transactions of one partition of one response.
 #[derive(Debug, Default)]
@@ -12,17 +21,16 @@ pub struct Aborted {
     /// By falling first offset, so that the next one is the last.
     upcoming: Vec<AbortedTransaction>,
     producers: HashSet<i64>,
-    /// The producers with records of a transaction that have been shown, and those with records that have not.
-    shown: HashSet<i64>,
-    hidden: HashSet<i64>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Aborted {
-    pub fn new(transactions: &[AbortedTransaction]) -> Self {
+    pub fn new(transactions: &[AbortedTransaction], seen: Arc<Mutex<Seen>>) -> Self {
         let mut upcoming = transactions.to_vec();
         upcoming.sort_unstable_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
         Self {
             upcoming,
+            seen,
             ..Self::default()
         }
     }
@@ -39,12 +47,13 @@ impl Aborted {
         }
         let hides = self.producers.contains(&raw_batch.producer_id);
         if !raw_batch.is_control() {
-            let seen = if hides {
-                &mut self.hidden
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let producers = if hides {
+                &mut seen.hidden
             } else {
-                &mut self.shown
+                &mut seen.shown
             };
-            seen.insert(raw_batch.producer_id);
+            producers.insert(raw_batch.producer_id);
         }
         hides
     }
@@ -59,16 +68,18 @@ impl Aborted {
         let Some(marker) = raw_batch.marker(payload)? else {
             return Ok(());
         };
-        let (seen, contrary) = match marker {
-            Marker::Abort => (&mut self.hidden, &self.shown),
-            Marker::Commit => (&mut self.shown, &self.hidden),
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Seen { shown, hidden } = &mut *seen;
+        let (agreed, contrary) = match marker {
+            Marker::Abort => (hidden, &*shown),
+            Marker::Commit => (shown, &*hidden),
         };
         if contrary.contains(producer) {
             return Err(Fault::Corrupt(
                 "its marker contradicts the answer's list of aborted transactions",
             ));
         }
-        seen.remove(producer);
+        agreed.remove(producer);
         if marker == Marker::Abort {
             self.producers.remove(producer);
         }

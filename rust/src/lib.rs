@@ -1,8 +1,10 @@
 //! The native half of kafkalab. This file only registers what Python sees.
 
+mod answers;
 mod arrow;
 mod avro;
 mod batch;
+mod budget;
 mod build_info;
 mod columns;
 mod compression;
@@ -18,9 +20,11 @@ mod json;
 mod json_column;
 mod json_cursor;
 mod json_fields;
+mod map_keys;
 mod plan;
 mod protobuf;
 mod reader;
+mod requests;
 mod response;
 #[cfg(test)]
 mod speed;
@@ -29,6 +33,7 @@ mod step;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tls;
 mod typed;
 mod wire;
@@ -37,6 +42,12 @@ mod workspace;
 /// Bytes of the Fetch protocol to Arrow, for `kafkalab` to decide over.
 #[pyo3::pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::answers::{
+        api_versions_answer, consumer_group_describe_answer, describe_groups_answer,
+        find_coordinator_answer, list_groups_answer, list_offsets_answer, metadata_answer,
+        offset_commit_answer, offset_fetch_answer,
+    };
     #[pymodule_export]
     use crate::build_info::version;
     #[pymodule_export]
@@ -52,7 +63,13 @@ mod _native {
         TlsError, UnsupportedMagicError,
     };
     #[pymodule_export]
-    use crate::fetch::{FetchResponse, PartitionHead, Step};
+    use crate::fetch::{FetchResponse, PartitionHead, Step, Transactions};
+    #[pymodule_export]
+    use crate::requests::{
+        api_versions_request, consumer_group_describe_request, describe_groups_request,
+        fetch_request, find_coordinator_request, list_groups_request, list_offsets_request,
+        metadata_request, offset_commit_request, offset_fetch_request,
+    };
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::batch::{Front, Order, RawBatch};
+use crate::batch::{Front, Order, RawBatch, front};
 use crate::error::Malformed;
 use crate::reader::Reader;
 
@@ -46,12 +46,18 @@ pub struct Partition {
 /// What of a partition's batches came whole, told from their headers alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Whole {
+    /// The first offset of the first whole batch.
+    pub base_offset: Option<i64>,
     /// The offset after the last whole batch.
     pub next_offset: Option<i64>,
+    /// The offset after the last batch that does not begin where the one before it ends.
+    pub after_gap: Option<i64>,
     /// The size of the batch that was cut at the end.
     pub cut_batch_bytes: Option<usize>,
     /// Whether messages of format v0 or v1 follow.
     pub old_format: bool,
+    /// The first offset of a batch that begins before the last has ended.
+    pub misplaced: Option<i64>,
 }
 
 /// A response, without the batches' contents.
@@ -67,7 +73,7 @@ pub struct Response {
 pub fn parse(frame: &[u8], version: i16, most: usize) -> Result<Response, Malformed> {
     let mut reader = Reader(frame);
     let cut = Malformed("it is cut");
-    let (mut response, topics) = front(&mut reader, version).ok_or(cut)?;
+    let (mut response, topics) = head(&mut reader, version).ok_or(cut)?;
     if topics > most {
         return Err(TOO_MANY);
     }
@@ -89,7 +95,7 @@ pub fn parse(frame: &[u8], version: i16, most: usize) -> Result<Response, Malfor
 }
 
 /// Read what stands before the topics, and how many these are.
-fn front(reader: &mut Reader<'_>, version: i16) -> Option<(Response, usize)> {
+fn head(reader: &mut Reader<'_>, version: i16) -> Option<(Response, usize)> {
     let mut response = Response {
         correlation_id: reader.i32()?,
         throttle_ms: reader.i32()?,
@@ -128,7 +134,7 @@ fn partition(
     let records = reader.bytes()?;
     let end = frame.len() - reader.0.len();
     let mut producers = HashSet::new();
-    let whole = scan(records, high_watermark, |raw_batch| {
+    let whole = scan(records, |raw_batch| {
         if !aborted.is_empty() && raw_batch.is_transactional() {
             producers.insert(raw_batch.producer_id);
         }
@@ -162,11 +168,22 @@ fn hiding(bytes: &[u8], producers: &HashSet<i64>, before: Option<i64>) -> Vec<Ab
 }
 
 /// Walk over the headers of the batches, up to the first that is not whole or that the parser will refuse.
-fn scan(mut records: &[u8], high_watermark: i64, mut see: impl FnMut(&RawBatch<'_>)) -> Whole {
-    let (mut whole, mut order) = (Whole::default(), Order::new(high_watermark));
+fn scan(mut records: &[u8], mut see: impl FnMut(&RawBatch<'_>)) -> Whole {
+    let (mut whole, mut order) = (Whole::default(), Order::default());
     loop {
-        match order.front(records) {
+        match front(records) {
+            Ok(Front::Whole(raw_batch)) if !order.allows(&raw_batch) => {
+                return Whole {
+                    misplaced: Some(raw_batch.base_offset),
+                    ..whole
+                };
+            }
             Ok(Front::Whole(raw_batch)) => {
+                let base_offset = raw_batch.base_offset;
+                if whole.next_offset.is_some_and(|end| end != base_offset) {
+                    whole.after_gap = Some(raw_batch.next_offset);
+                }
+                whole.base_offset = whole.base_offset.or(Some(base_offset));
                 whole.next_offset = Some(raw_batch.next_offset);
                 records = &records[raw_batch.size()..];
                 order.pass(&raw_batch);

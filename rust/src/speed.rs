@@ -7,6 +7,7 @@
     reason = "test data are small"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -94,7 +95,7 @@ fn speed() {
         let log = log(codec);
         let mut decompressor = Decompressor::default();
         let rate = best(|| {
-            let mut cursor = Cursor::new(0, i64::MAX, i64::MAX, &[]);
+            let mut cursor = Cursor::new(0, i64::MAX, &[], Arc::default());
             let mut rows = 0;
             while let Some(step) = cursor.step(&log, &options, &mut decompressor).unwrap() {
                 rows += arrow_array::Array::len(&record_batch(step.columns).unwrap());

@@ -1,10 +1,12 @@
 //! The batches of one partition to columns, a bounded step at a time.
 
+use std::sync::{Arc, Mutex};
+
 use crate::batch::{Front, Order, Progress, RawBatch};
 use crate::columns::Columns;
 use crate::compression::Decompressor;
 use crate::error::{BatchError, Fault};
-use crate::isolation::Aborted;
+use crate::isolation::{Aborted, Seen};
 use crate::response::AbortedTransaction;
 
 /// Arrow's offsets have 32 bits.
@@ -52,14 +54,19 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Stand before the records with offsets in `start..end`, of a log that is visible up to the high watermark.
-    pub fn new(start: i64, end: i64, high_watermark: i64, aborted: &[AbortedTransaction]) -> Self {
+    /// Stand before the records with offsets in `start..end`.
+    pub fn new(
+        start: i64,
+        end: i64,
+        aborted: &[AbortedTransaction],
+        seen: Arc<Mutex<Seen>>,
+    ) -> Self {
         Self {
             position: 0,
             next_offset: start,
             end,
-            order: Order::new(high_watermark),
-            aborted: Aborted::new(aborted),
+            order: Order::default(),
+            aborted: Aborted::new(aborted, seen),
             held: None,
             given: Progress::default(),
         }

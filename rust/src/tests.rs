@@ -8,6 +8,7 @@
 )]
 
 use std::io::Write;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int64Type, TimestampMillisecondType};
@@ -124,13 +125,21 @@ fn read_on(records: &[u8], mut cursor: Cursor, options: Options) -> (Outcome, Op
 }
 
 fn read(records: &[u8], options: Options) -> Outcome {
-    let (outcome, error) = read_on(records, Cursor::new(0, i64::MAX, i64::MAX, &[]), options);
+    let (outcome, error) = read_on(
+        records,
+        Cursor::new(0, i64::MAX, &[], Arc::default()),
+        options,
+    );
     assert_eq!(error, None);
     outcome
 }
 
 fn fault(records: &[u8], options: Options) -> BatchError {
-    let (outcome, error) = read_on(records, Cursor::new(0, i64::MAX, i64::MAX, &[]), options);
+    let (outcome, error) = read_on(
+        records,
+        Cursor::new(0, i64::MAX, &[], Arc::default()),
+        options,
+    );
     assert_eq!(outcome.rows, []);
     error.unwrap()
 }
@@ -236,7 +245,7 @@ proptest! {
     fn what_was_encoded_is_read(batches in any_batches(), start in 0..80_i64, length in 0..80_i64, step in 0..2_000_usize) {
         let end = start + length;
         let options = Options { max_step_bytes: step, ..ALL };
-        let (outcome, error) = read_on(&encode(&batches), Cursor::new(start, end, i64::MAX, &[]), options);
+        let (outcome, error) = read_on(&encode(&batches), Cursor::new(start, end, &[], Arc::default()), options);
         prop_assert_eq!(error, None);
         let wanted: Vec<_> = batches.iter().flat_map(expected).filter(|row| (start..end).contains(&row.offset)).collect();
         prop_assert_eq!(&outcome.rows, &wanted);
@@ -282,7 +291,7 @@ proptest! {
     fn any_bytes_are_records_or_a_fault(bytes in vec(any::<u8>(), 0..400), codec in 0..8_i16, count in 0..20_usize) {
         let records = vec![Record::default(); count];
         let batch = Batch { attributes: codec, last_offset_delta: 30, records, ..Batch::default() };
-        read_on(&batch.encode_around(&bytes), Cursor::new(0, i64::MAX, i64::MAX, &[]), ALL);
+        read_on(&batch.encode_around(&bytes), Cursor::new(0, i64::MAX, &[], Arc::default()), ALL);
     }
 }
 
@@ -297,7 +306,7 @@ fn read_frame(frame: &[u8], version: i16) -> bool {
         ..ALL
     };
     parsed.partitions.iter().all(|partition| {
-        let cursor = Cursor::new(0, i64::MAX, i64::MAX, &partition.aborted);
+        let cursor = Cursor::new(0, i64::MAX, &partition.aborted, Arc::default());
         read_on(&frame[partition.records.clone()], cursor, options)
             .1
             .is_none()
@@ -382,6 +391,10 @@ fn a_response_is_read_in_every_version_whole_cut_and_not_with_bytes_left_over() 
             }]
         );
         assert_eq!(last.whole.next_offset, Some(44));
+        assert_eq!(
+            (last.whole.base_offset, last.whole.after_gap),
+            (Some(10), None)
+        );
         assert_eq!(&frame[last.records.clone()], &sections()[4].records);
         for cut in 0..frame.len() {
             assert!(
@@ -449,7 +462,7 @@ fn aborted_transactions_are_hidden_from_the_reader_of_committed_records() {
         };
         let (outcome, error) = read_on(
             &encode(&batches),
-            Cursor::new(0, i64::MAX, i64::MAX, &aborted),
+            Cursor::new(0, i64::MAX, &aborted, Arc::default()),
             options,
         );
         assert_eq!(error, None);
@@ -460,7 +473,7 @@ fn aborted_transactions_are_hidden_from_the_reader_of_committed_records() {
         assert_eq!(outcome.next_offset, Some(10));
         let (outcome, _) = read_on(
             &encode(&batches),
-            Cursor::new(0, i64::MAX, i64::MAX, &aborted),
+            Cursor::new(0, i64::MAX, &aborted, Arc::default()),
             Options {
                 max_step_bytes,
                 ..ALL
@@ -490,7 +503,7 @@ fn a_marker_that_contradicts_the_list_of_aborted_transactions_is_a_fault() {
                 max_step_bytes,
                 ..COMMITTED
             };
-            let cursor = Cursor::new(0, i64::MAX, i64::MAX, aborted);
+            let cursor = Cursor::new(0, i64::MAX, aborted, Arc::default());
             let (_, error) = read_on(&encode(&batches), cursor, options);
             assert!(matches!(
                 error,
@@ -518,30 +531,29 @@ fn a_marker_that_compaction_has_emptied_says_nothing() {
         producer_id: 7,
         first_offset: 0,
     }];
-    let cursor = Cursor::new(0, i64::MAX, i64::MAX, &aborted);
+    let cursor = Cursor::new(0, i64::MAX, &aborted, Arc::default());
     let (outcome, error) = read_on(&encode(&batches), cursor, COMMITTED);
     assert_eq!((outcome.values(), error), (vec!["plain"], None));
 }
 
 #[test]
-fn offsets_that_fall_or_pass_the_high_watermark_are_a_fault() {
-    let good = [Batch::of(5, &["a", "b"]), Batch::of(9, &["c"])];
-    let cursor = || Cursor::new(0, i64::MAX, 10, &[]);
-    assert_eq!(read_on(&encode(&good), cursor(), ALL).1, None);
+fn offsets_that_fall_from_batch_to_batch_are_a_fault() {
+    let good = [Batch::of(5, &["a", "b"]), Batch::of(7, &["c"])];
+    assert_eq!(read(&encode(&good), ALL).offsets(), [5, 6, 7]);
     for bad in [
         [Batch::of(5, &["a", "b"]), Batch::of(6, &["c"])],
         [Batch::of(9, &["c"]), Batch::of(5, &["a", "b"])],
-        [Batch::of(5, &["a", "b"]), Batch::of(10, &["c"])],
     ] {
         let bytes = encode(&bad);
-        let (outcome, error) = read_on(&bytes, cursor(), ALL);
+        let cursor = Cursor::new(0, i64::MAX, &[], Arc::default());
+        let (outcome, error) = read_on(&bytes, cursor, ALL);
         assert_eq!(outcome.rows.len(), bad[0].records.len());
         let error = error.unwrap();
         assert_eq!(error.base_offset, bad[1].base_offset);
         assert!(matches!(error.fault, Fault::Corrupt(_)));
         let frame = testing::response(11, &[section(bytes)]);
         let scanned = parse(&frame, 11, 1).unwrap().partitions[0].whole;
-        assert!(scanned.next_offset.unwrap() <= 100);
+        assert_eq!(scanned.misplaced, Some(bad[1].base_offset));
     }
 }
 
@@ -632,7 +644,7 @@ fn a_range_ends_at_a_batch_that_begins_behind_it() {
         (0, 3, vec![], 5),
         (9, 51, vec![50], 51),
     ] {
-        let (outcome, error) = read_on(&records, Cursor::new(start, end, i64::MAX, &[]), ALL);
+        let (outcome, error) = read_on(&records, Cursor::new(start, end, &[], Arc::default()), ALL);
         assert_eq!(
             (outcome.offsets(), outcome.next_offset, error),
             (offsets, Some(next), None)
@@ -693,7 +705,7 @@ fn a_changed_byte_is_told_by_the_checksum_unless_it_is_off() {
     let mut records = encode(&[Batch::of(0, &["a"]), Batch::of(1, &["b"])]);
     let last_value = records.len() - 2;
     records[last_value] = b'c';
-    let (outcome, error) = read_on(&records, Cursor::new(0, i64::MAX, i64::MAX, &[]), ALL);
+    let (outcome, error) = read_on(&records, Cursor::new(0, i64::MAX, &[], Arc::default()), ALL);
     assert_eq!(
         (outcome.values(), outcome.next_offset),
         (vec!["a"], Some(1))
@@ -728,7 +740,7 @@ fn the_records_of_a_broken_batch_are_not_given_away() {
     });
     broken.records[1].headers = vec![(b"h".to_vec(), Some(b"v".to_vec()))];
     let records = encode(&[Batch::of(0, &["a"]), broken]);
-    let (outcome, error) = read_on(&records, Cursor::new(0, i64::MAX, i64::MAX, &[]), ALL);
+    let (outcome, error) = read_on(&records, Cursor::new(0, i64::MAX, &[], Arc::default()), ALL);
     assert_eq!(
         (outcome.values(), outcome.next_offset),
         (vec!["a"], Some(1))
@@ -789,7 +801,7 @@ fn offsets_that_do_not_rise_are_corrupt_in_steps_of_any_size() {
                 max_step_bytes,
                 ..ALL
             };
-            let cursor = Cursor::new(0, i64::MAX, i64::MAX, &[]);
+            let cursor = Cursor::new(0, i64::MAX, &[], Arc::default());
             let (_, error) = read_on(&batch.encode(), cursor, options);
             assert_eq!(error.unwrap().base_offset, 5, "{deltas:?}");
         }

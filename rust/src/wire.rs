@@ -3,8 +3,8 @@
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use pyo3::Python;
@@ -16,19 +16,33 @@ use crate::tls::{self, ClientSetup};
 /// No wait is longer before it looks at the stop flag and at signals.
 const PULSE: Duration = Duration::from_millis(100);
 const LENGTH_BYTES: usize = 4;
-/// Bytes a second: an answer that comes slower is not waited for.
-const SLOWEST: usize = 16 << 10;
 /// rustls asks for a few kilobytes at a time; the system is asked for more.
 const TLS_READ_BYTES: usize = 128 << 10;
 /// How a TLS alert begins; as the length of an answer it would mean 336 MiB.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
+/// A peer that sends less than this many bytes a second, once its timeout is over, is given up.
+const SLOWEST: u32 = 4 << 10;
+/// However fast it sends, no answer takes longer.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// The next address of a host is tried beside those before it when these have not answered for so long (RFC 8305).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+/// How many connections have failed: another address of a host comes first after each.
+static FAILURES: AtomicUsize = AtomicUsize::new(0);
+
+/// Remember that a connection has failed, unless that was the wish of whoever holds it.
+pub fn note_failure(error: &Error) {
+    if !matches!(error, Error::Stopped | Error::Python(_)) {
+        FAILURES.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// How long to wait, and what ends a wait early.
 pub struct Patience {
     timeout: Duration,
-    deadline: Instant,
-    /// When all has to be there, however steadily it comes.
-    end: Option<Instant>,
+    begun: Instant,
+    last: Instant,
+    moved: u64,
     next_pulse: Instant,
     stop: Option<Arc<AtomicBool>>,
 }
@@ -38,23 +52,41 @@ impl Patience {
         let now = Instant::now();
         Self {
             timeout,
-            deadline: now + timeout,
-            end: None,
+            begun: now,
+            last: now,
+            moved: 0,
             next_pulse: now + PULSE,
             stop,
         }
     }
 
-    /// Something came: the time runs anew.
-    fn refresh(&mut self) {
-        let deadline = Instant::now() + self.timeout;
-        self.deadline = self.end.map_or(deadline, |end| end.min(deadline));
+    /// Another phase begins: its time runs anew.
+    fn renew(&mut self) {
+        self.begun = Instant::now();
+        self.last = self.begun;
+        self.moved = 0;
     }
 
-    /// Let the wait for so many bytes end, even if some come now and then.
-    pub fn end_after(&mut self, bytes: usize) {
-        let seconds = u64::try_from(bytes / SLOWEST).unwrap_or(u64::MAX);
-        self.end = Instant::now().checked_add(self.timeout + Duration::from_secs(seconds));
+    /// Something came. Each byte buys a little time, so that a byte a second does not buy time without end.
+    fn refresh(&mut self, count: usize) {
+        self.last = Instant::now();
+        self.moved += count as u64;
+    }
+
+    /// Why the time is over, if it is.
+    fn complaint(&self, now: Instant) -> Option<String> {
+        let (timeout, taken) = (self.timeout.as_secs_f32(), now - self.begun);
+        if now >= self.last + self.timeout {
+            return Some(format!("the broker sent nothing for {timeout} s"));
+        }
+        let bought = self.timeout + Duration::from_secs(self.moved) / SLOWEST;
+        (taken >= bought || taken >= LONGEST.max(self.timeout)).then(|| {
+            let seconds = taken.as_secs_f32();
+            format!(
+                "the broker is too slow: {} bytes in {seconds:.1} s",
+                self.moved
+            )
+        })
     }
 
     /// Look at the stop flag, the deadline and Python's signals, if it is time to.
@@ -77,19 +109,10 @@ impl Patience {
             return Err(Error::Stopped);
         }
         check_signals()?;
-        if now < self.deadline {
-            return Ok(());
+        match self.complaint(now) {
+            None => Ok(()),
+            Some(message) => Err(io::Error::new(ErrorKind::TimedOut, message).into()),
         }
-        let message = format!(
-            "the broker sent {} for {} s",
-            if self.end.is_some_and(|end| now >= end) {
-                "too little"
-            } else {
-                "nothing"
-            },
-            self.timeout.as_secs_f32()
-        );
-        Err(io::Error::new(ErrorKind::TimedOut, message).into())
     }
 }
 
@@ -157,7 +180,7 @@ impl Stream {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PULSE))?;
         socket.set_write_timeout(Some(PULSE))?;
-        patience.refresh();
+        patience.renew();
         match setup {
             None => Ok(Self::Plain(socket)),
             Some(setup) => {
@@ -255,37 +278,80 @@ impl Write for Stream {
     }
 }
 
-/// Resolve and connect in a thread of its own, since neither can be interrupted.
+/// Resolve and connect in threads of their own, since neither can be interrupted.
 fn dial(
     host: String,
     port: u16,
     family: Family,
     patience: &mut Patience,
 ) -> Result<TcpStream, Error> {
+    let missing = format!("{host} has no address of the family {family:?}");
+    let mut addresses = resolve(host, port, patience)?;
+    addresses.retain(|address| family.has(address));
+    if addresses.is_empty() {
+        return Err(io::Error::new(ErrorKind::NotFound, missing).into());
+    }
+    let first = FAILURES.load(Ordering::Relaxed) % addresses.len();
+    addresses.rotate_left(first);
+    race(&addresses, TcpStream::connect_timeout, patience)
+}
+
+fn resolve(host: String, port: u16, patience: &mut Patience) -> Result<Vec<SocketAddr>, Error> {
     let (sender, receiver) = channel();
-    let timeout = patience.timeout;
-    std::thread::spawn(move || sender.send(dial_each(&host, port, family, timeout)));
+    std::thread::spawn(move || {
+        let found = (host.as_str(), port).to_socket_addrs();
+        sender.send(found.map(Iterator::collect))
+    });
     loop {
-        match receiver.recv_timeout(PULSE) {
-            Ok(connected) => return connected.map_err(Error::Io),
-            Err(RecvTimeoutError::Timeout) => patience.pulse()?,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(io::Error::other("the connecting thread died").into());
+        if let Some(found) = awaited(&receiver, PULSE)? {
+            return found.map_err(Error::Io);
+        }
+        patience.pulse()?;
+    }
+}
+
+/// Connect to the first address that answers. The next one is tried when those before have failed, or are silent.
+fn race(
+    addresses: &[SocketAddr],
+    connect: impl Fn(&SocketAddr, Duration) -> io::Result<TcpStream> + Copy + Send + 'static,
+    patience: &mut Patience,
+) -> Result<TcpStream, Error> {
+    let (sender, receiver) = channel();
+    let (mut left, mut running) = (addresses.iter().copied(), 0);
+    let (mut next, mut failed) = (Instant::now(), None);
+    loop {
+        if Instant::now() >= next
+            && let Some(address) = left.next()
+        {
+            let (sender, timeout) = (sender.clone(), patience.timeout);
+            // It ends by itself; a connection that comes too late is closed, as nobody receives it.
+            std::thread::spawn(move || sender.send(connect(&address, timeout)));
+            running += 1;
+            next = Instant::now() + NEXT_ADDRESS;
+        }
+        match awaited(&receiver, PULSE)? {
+            Some(Ok(socket)) => return Ok(socket),
+            Some(Err(error)) => {
+                (running, next) = (running - 1, Instant::now());
+                if running == 0 && left.len() == 0 {
+                    return Err(failed.unwrap_or(error).into());
+                }
+                failed = Some(error);
             }
+            None => patience.pulse()?,
         }
     }
 }
 
-fn dial_each(host: &str, port: u16, family: Family, timeout: Duration) -> io::Result<TcpStream> {
-    let message = format!("{host} has no address of the family {family:?}");
-    let mut failed = io::Error::new(ErrorKind::NotFound, message);
-    for address in (host, port).to_socket_addrs()?.filter(|at| family.has(at)) {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failed = error,
+/// What a thread has sent, or nothing after a while.
+fn awaited<T>(receiver: &Receiver<T>, wait: Duration) -> Result<Option<T>, Error> {
+    match receiver.recv_timeout(wait) {
+        Ok(sent) => Ok(Some(sent)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(io::Error::other("the connecting thread died").into())
         }
     }
-    Err(failed)
 }
 
 /// Tell how many bytes were moved; 0 after a pause, in which the patience was looked at.
@@ -293,7 +359,7 @@ fn progress(moved: io::Result<usize>, patience: &mut Patience) -> Result<usize, 
     match moved {
         Ok(0) => Err(closed()),
         Ok(count) => {
-            patience.refresh();
+            patience.refresh(count);
             patience.check().map(|()| count)
         }
         Err(error) if error.kind() == ErrorKind::Interrupted => patience.pulse().map(|()| 0),

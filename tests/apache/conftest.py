@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from kafkalab.brokers import ApacheKafka
-from kafkalab.fetch.wire import BrokerConnection
+from kafkalab.net.wire import BrokerConnection
 
 # Housekeeping that a test can wait for.
 BUSY_CLEANERS = {

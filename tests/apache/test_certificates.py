@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 import kafkalab as kl
 from kafkalab._native import StopFlag
 from kafkalab.brokers import ApacheKafka
-from kafkalab.fetch.wire import BrokerConnection
+from kafkalab.net.wire import BrokerConnection
 from tests.apache.test_engine import PASSWORD, check, left_to_librdkafka
 from tests.apache.truth import QUICK, Log, new_topic, numbered
 

@@ -191,7 +191,7 @@ def test_many_partitions_at_once(cluster: Cluster, topic: MakeTopic, produce: Ca
     assert written == set(range(0, 100, 7))
     offsets = cluster.offsets_for_times(name, dict.fromkeys(range(100), 5))
     assert offsets == {p: 0 if p in written else None for p in range(100)}
-    assert cluster.timestamp_span(name, range(100)) == {p: (5, 5) if p in written else None for p in range(100)}
+    assert cluster.timestamp_span(name, range(100)) == {p: (5, 5) if p in written else (None, None) for p in range(100)}
 
 
 def test_offsets_for_times(cluster: Cluster, topic: MakeTopic, produce: Callable[..., None]) -> None:
@@ -207,14 +207,14 @@ def test_offsets_for_times(cluster: Cluster, topic: MakeTopic, produce: Callable
 def test_timestamp_span(cluster: Cluster, kafka: ApacheKafka, topic: MakeTopic, produce: Callable[..., None]) -> None:
     name = topic(3)
     produce(name, 0, 5000, 9000, 2000)
-    assert cluster.timestamp_span(name, [0, 1]) == {0: (5000, 9000), 1: None}
+    assert cluster.timestamp_span(name, [0, 1]) == {0: (5000, 9000), 1: (None, None)}
     start = time.time() * 1000
     open_one = transaction(kafka, name, 1)
     open_one.abort_transaction(SECONDS)
-    span = cluster.timestamp_span(name, [0])[0]
-    assert span is not None
-    assert span[0] == 5000
-    assert start - 1000 <= span[1] <= time.time() * 1000 + 1000
+    first, last = cluster.timestamp_span(name, [0])[0]
+    assert first == 5000
+    assert last is not None
+    assert start - 1000 <= last <= time.time() * 1000 + 1000
 
 
 def commit(kafka: ApacheKafka, group_id: str, *offsets: TopicPartition) -> None:

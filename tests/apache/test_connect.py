@@ -125,6 +125,7 @@ def test_every_right_way_in(secured: ApacheKafka) -> None:
 
 def test_a_client_properties_file_of_java_gets_in(secured: ApacheKafka, tmp_path: Path) -> None:
     file = tmp_path / "client.properties"
+    file.touch(0o600)
     file.write_text(
         f"bootstrap.servers={secured.bootstrap('SASL_SSL')}\n"
         "security.protocol=SASL_SSL\n"

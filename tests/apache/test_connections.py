@@ -7,9 +7,9 @@ import pytest
 import kafkalab as kl
 from kafkalab._native import StopFlag
 from kafkalab.brokers import ApacheKafka
-from kafkalab.fetch import connections
-from kafkalab.fetch.connections import Connections
-from kafkalab.fetch.wire import BrokerConnection
+from kafkalab.net import connections
+from kafkalab.net.connections import Connections
+from kafkalab.net.wire import BrokerConnection
 from tests.apache.truth import QUICK, Log, new_topic, numbered, rows, wait_until
 
 KEPT = 4
@@ -34,8 +34,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[BrokerConnection]:
     made: list[BrokerConnection] = []
 
     class Listed(BrokerConnection):
-        def __init__(self, config: kl.ConnectionConfig, host: str, port: int, stop: StopFlag) -> None:
-            super().__init__(config, host, port, stop)
+        def __init__(
+            self, config: kl.ConnectionConfig, host: str, port: int, stop: StopFlag, timeout: float | None
+        ) -> None:
+            super().__init__(config, host, port, stop, timeout)
             made.append(self)
 
     monkeypatch.setattr(connections, "BrokerConnection", Listed)

@@ -11,16 +11,19 @@ import pytest
 import kafkalab as kl
 from kafkalab._native import StopFlag
 from kafkalab.brokers import ApacheKafka
-from kafkalab.fetch.wire import BrokerConnection
+from kafkalab.net.wire import BrokerConnection
 from tests.apache.truth import QUICK, Log, new_topic, numbered, rows
 
 PASSWORD = "correct-horse-battery"
+ODD_PASSWORD = "pä\u00adss\u2168,=\u0627a"  # SASLprep would change or refuse it
 
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[ApacheKafka]:
     with ApacheKafka(
-        listeners=["SSL", "SASL_PLAINTEXT", "SASL_SSL"], users={"alice": PASSWORD}, jvm_options=QUICK
+        listeners=["SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        users={"alice": PASSWORD, "zoe": ODD_PASSWORD},
+        jvm_options=QUICK,
     ) as broker:
         yield broker
 
@@ -58,6 +61,23 @@ def test_the_fast_engine_reads_without_a_login(secured: ApacheKafka, log: Log, p
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
 def test_the_fast_engine_logs_in(secured: ApacheKafka, log: Log, protocol: str, mechanism: str) -> None:
     check(secured.client_config(protocol, user="alice", mechanism=mechanism), log, "arrow")
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_a_password_is_taken_as_it_is(secured: ApacheKafka, log: Log, mechanism: str) -> None:
+    config = secured.client_config("SASL_SSL", user="zoe", mechanism=mechanism)
+    check(config, log, "arrow")
+    with kl.connect(config=config, engine="librdkafka") as lab:
+        assert len(lab.read(log.topic)) == 150
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_a_wrong_password_is_an_error_at_login(secured: ApacheKafka, mechanism: str) -> None:
+    config = secured.client_config("SASL_PLAINTEXT", user="alice", mechanism=mechanism)
+    host, port = secured.bootstrap("SASL_PLAINTEXT").split(":")
+    wrong = kl.ConnectionConfig(config | {"sasl.password": "hunter2"})
+    with pytest.raises(kl.AuthenticationError, match="refused the login"):
+        BrokerConnection(wrong, host, int(port), StopFlag())
 
 
 def test_a_login_serves_the_reads_that_follow(secured: ApacheKafka, log: Log, logins: list[BrokerConnection]) -> None:

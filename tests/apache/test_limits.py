@@ -13,7 +13,7 @@ from kafkalab import _native
 from kafkalab.brokers import ApacheKafka
 from kafkalab.fetch.arrow import ArrowFetcher
 from kafkalab.fetch.base import Stop
-from kafkalab.fetch.wire import BrokerConnection
+from kafkalab.net.wire import BrokerConnection
 from tests.apache.test_memory import ARROW, MIB, reader
 from tests.apache.test_waits import ended_by, interrupt
 from tests.apache.truth import QUICK, SECONDS, Log, Record, new_topic, numbered, producer, rows

@@ -95,6 +95,7 @@ def test_a_terminal_reads_it_too(
     kafka: ApacheKafka, registry: SchemaRegistry, avro: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "client.properties"
+    path.touch(0o600)
     path.write_text(
         f"bootstrap.servers={kafka.bootstrap_servers}\nschema.registry.url={registry.url}\n"
         "basic.auth.credentials.source=USER_INFO\nbasic.auth.user.info=ann:secret\n"

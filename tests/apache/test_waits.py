@@ -16,6 +16,7 @@ from kafkalab.brokers import ApacheKafka
 from kafkalab.cluster import Cluster
 from kafkalab.fetch.arrow import ArrowFetcher
 from kafkalab.fetch.base import Stop
+from kafkalab.net.client import Stops
 from tests.apache.test_safety import COUNT, many
 from tests.apache.truth import QUICK, Log, Row, rows
 from tests.test_native import black_hole
@@ -45,7 +46,7 @@ class Elsewhere(Cluster):
         super().__init__(config)
         self._port = port
 
-    def leaders(self, topic: str, *, stop: threading.Event | None = None) -> dict[int, tuple[str, int]]:
+    def leaders(self, topic: str, *, stop: Stops | None = None) -> dict[int, tuple[str, int]]:
         return dict.fromkeys(super().leaders(topic, stop=stop), ("127.0.0.1", self._port))
 
 

@@ -1,6 +1,8 @@
 //! Any bytes behind a whole header are a batch's records, alike in steps of any size, or have the declared fault in all.
 #![no_main]
 
+use std::sync::Arc;
+
 use arbitrary::Arbitrary;
 use kafkalab_fuzz::compression::Decompressor;
 use kafkalab_fuzz::error::BatchError;
@@ -53,7 +55,7 @@ fn read(batches: &[u8], options: &Options) -> (usize, i64, Option<BatchError>) {
         producer_id: PRODUCER,
         first_offset: 1 << 15,
     }];
-    let mut cursor = Cursor::new(0, i64::MAX, i64::MAX, &aborted);
+    let mut cursor = Cursor::new(0, i64::MAX, &aborted, Arc::default());
     let mut decompressor = Decompressor::default();
     let (mut count, mut next_offset) = (0, 0);
     loop {

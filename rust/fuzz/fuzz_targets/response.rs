@@ -1,6 +1,8 @@
 //! Any bytes are a response, read step by step to its end, or have the one declared fault.
 #![no_main]
 
+use std::sync::Arc;
+
 use arbitrary::Arbitrary;
 use kafkalab_fuzz::compression::Decompressor;
 use kafkalab_fuzz::response::{VERSIONS, parse};
@@ -41,8 +43,8 @@ fuzz_target!(|given: (Asked, &[u8])| {
         let mut cursor = Cursor::new(
             asked.start,
             asked.end,
-            partition.high_watermark,
             &partition.aborted,
+            Arc::default(),
         );
         let mut next_offset = asked.start;
         while let Ok(Some(step)) = cursor.step(records, &options, &mut decompressor) {

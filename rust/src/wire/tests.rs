@@ -149,11 +149,10 @@ fn a_byte_now_and_then_does_not_keep_an_answer_alive() {
     });
     let mut patience = waiting(SOON);
     let length = stream.receive_length(MOST, &mut patience).unwrap();
-    patience.end_after(length);
     let error = stream
         .fill(&mut vec![0; length], &mut patience)
         .unwrap_err();
-    assert!(error.to_string().contains("too little"), "{error}");
+    assert!(error.to_string().contains("too slow"), "{error}");
     drop(stream);
     peer.join().unwrap();
 }
@@ -186,5 +185,80 @@ fn only_addresses_of_the_family_are_tried() {
     assert_eq!(kind(&error), Some(ErrorKind::NotFound));
     drop(listener);
     let error = connect(port, Family::Any).err().unwrap();
+    assert_eq!(kind(&error), Some(ErrorKind::ConnectionRefused));
+}
+
+/// What a peer has done that sent so many bytes until now.
+fn after(seconds: u64, moved: u64) -> Option<String> {
+    let now = Instant::now();
+    let mut patience = Patience::new(Duration::from_secs(30), None);
+    patience.begun = now.checked_sub(Duration::from_secs(seconds)).unwrap();
+    patience.last = now;
+    patience.moved = moved;
+    patience.complaint(now)
+}
+
+#[test]
+fn an_answer_that_drips_ends() {
+    assert_eq!(after(29, 29), None);
+    for (seconds, moved) in [(31, 31), (1200, 1 << 20), (3600, 1 << 40)] {
+        let said = after(seconds, moved).unwrap();
+        assert_eq!(
+            said,
+            format!("the broker is too slow: {moved} bytes in {seconds}.0 s")
+        );
+    }
+}
+
+#[test]
+fn a_slow_line_is_waited_for() {
+    // 8 KiB a second, for as long as 4 MiB and 20 MiB take.
+    assert_eq!(after(512, 4 << 20), None);
+    assert_eq!(after(2560, 20 << 20), None);
+}
+
+/// Addresses of which the first ones never answer, and how connecting to them goes.
+fn silent_then(port: u16, silent: u16) -> Vec<SocketAddr> {
+    let ports = (1..=silent).chain([port]);
+    ports
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .collect()
+}
+
+fn to_silent(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    if address.port() > 10 {
+        return TcpStream::connect_timeout(address, timeout);
+    }
+    thread::sleep(timeout);
+    Err(ErrorKind::TimedOut.into())
+}
+
+#[test]
+fn a_later_address_answers_while_the_first_are_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for silent in [0, 1, 3] {
+        let began = Instant::now();
+        let connected = race(&silent_then(port, silent), to_silent, &mut waiting(LONG));
+        assert_eq!(connected.unwrap().peer_addr().unwrap().port(), port);
+        assert!(began.elapsed() < LONG / 2);
+    }
+}
+
+#[test]
+fn addresses_that_are_all_silent_time_out_together() {
+    let began = Instant::now();
+    let error = race(&silent_then(10, 4), to_silent, &mut waiting(SOON)).unwrap_err();
+    assert_eq!(kind(&error), Some(ErrorKind::TimedOut));
+    assert!(began.elapsed() < LONG / 2);
+}
+
+#[test]
+fn the_first_refusal_is_told_when_all_refuse() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let addresses = [port, port].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let error = race(&addresses, to_silent, &mut waiting(LONG)).unwrap_err();
     assert_eq!(kind(&error), Some(ErrorKind::ConnectionRefused));
 }

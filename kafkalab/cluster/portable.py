@@ -1,38 +1,46 @@
 # ruff: noqa: SLF001 # librdkafka's own error codes begin with an underscore
-"""What the cluster holds: topics, partitions, leaders, watermarks, offsets for times, group commits."""
+"""A cluster that is asked by librdkafka, for connections that only librdkafka can make."""
 
 from __future__ import annotations
 
-import difflib
 import time
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, TypeVar
 
 from confluent_kafka import OFFSET_INVALID, Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from kafkalab.admin import NO_ANSWER, Admin
-from kafkalab.errors import ArgumentError, KafkalabError, UnknownPartitionError, UnknownTopicError, UnsupportedError
+from kafkalab.admin import COORDINATOR_MOVES, NO_ANSWER, Admin
+from kafkalab.cluster.metadata import (
+    GRACE_S,
+    LAST_TIME_MS,
+    OFFSETS_TOPIC,
+    check_partitions,
+    offline,
+    unknown_topic,
+)
+from kafkalab.errors import ArgumentError, KafkalabError, UnsupportedError
 from kafkalab.model import PartitionInfo, TopicInfo, TopicPartition, Watermarks
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
-    from threading import Event
 
-    from confluent_kafka.admin import ClusterMetadata, ListOffsetsResultInfo, TopicDescription, TopicMetadata
+    from confluent_kafka.admin import (
+        AdminClient,
+        ClusterMetadata,
+        ConsumerGroupDescription,
+        ListOffsetsResultInfo,
+        TopicDescription,
+        TopicMetadata,
+    )
 
     from kafkalab.connection import ConnectionConfig
+    from kafkalab.net.client import Stops
 
-__all__ = ["Cluster", "Metadata", "translate"]
-
-# For how many seconds a topic that nobody knows may be one that was made just before.
-_GRACE = 1.0
-_LAST_TIME = 2**63 - 1
-_SHOWN_TOPICS = 10
+_T = TypeVar("_T")
 _TIMED_OUT = KafkaError(KafkaError._TIMED_OUT)
-_OFFSETS_TOPIC = "__consumer_offsets"
 _UNKNOWN_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 # Among them what librdkafka's cache says of a topic or partition that is new.
 _UNKNOWN = (*_UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError._NOENT)
@@ -49,83 +57,26 @@ _NOT_YET = (
 )
 
 
-class Metadata(Protocol):
-    """What plans, verbs and tests need of a cluster."""
-
-    def topics(self) -> list[TopicInfo]:
-        """Return all topics, by name."""
-
-    def topic(self, name: str) -> TopicInfo:
-        """Return one topic.
-
-        Raises
-        ------
-        UnknownTopicError
-            There is none of that name; it says which are like it.
-        """
-
-    def watermarks(self, topic: str, partitions: Sequence[int], *, stop: Event | None = None) -> dict[int, Watermarks]:
-        """Return where the logs of partitions begin and end.
-
-        Raises
-        ------
-        UnknownPartitionError
-            The topic has no such partition.
-        StoppedError
-            The stop was set while this waited.
-        """
-
-    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int | None]:
-        """Return the first offset whose timestamp is at least the partition's time; None where no record's is.
-
-        Raises
-        ------
-        UnsupportedError
-            The broker cannot look times up.
-        """
-
-    def timestamp_span(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int] | None]:
-        """Return the first record's and the greatest timestamp in ms; None where that is unknown or none is there."""
-
-    def committed_offsets(self, group_id: str, topic: str) -> dict[int, int | None]:
-        """Return a group's committed offset in every partition; None where it has none."""
-
-    def group_ids(self) -> list[str]:
-        """Return the ids of all consumer groups, sorted."""
-
-
-class Cluster:
-    """A cluster, asked through one admin client that is made on first use.
-
-    Looking never changes it: no topic is created, no group joined. It can be pickled, by its configuration.
+class PortableCluster:
+    """A cluster, asked through one admin client of librdkafka's that is made on first use.
 
     Parameters
     ----------
     config : ConnectionConfig
         Where it is and how to get in.
-    timeout : float, default 10
+    timeout : float
         For how many seconds to wait for an answer. What can be known to fail fails before.
-
-    Examples
-    --------
-    >>> with Cluster(ConnectionConfig.load("broker:9092")) as cluster:  # doctest: +SKIP
-    ...     cluster.watermarks("orders", [0, 1])
     """
 
-    def __init__(self, config: ConnectionConfig, *, timeout: float = 10.0) -> None:
-        if timeout <= 0:
-            raise ArgumentError(f"timeout={timeout} has to be more than 0 seconds")
+    def __init__(self, config: ConnectionConfig, timeout: float) -> None:
+        self._config = config
+        self._timeout = timeout
         self._admin = Admin(config, timeout)
 
     @property
-    def config(self) -> ConnectionConfig:
-        """Where the cluster is and how to get in."""
-        return self._admin.config
-
-    @property
-    def timeout(self) -> float:
-        """For how many seconds to wait for an answer."""
-        return self._admin.timeout
+    def count(self) -> int:
+        """How many brokers are known."""
+        return len(self._admin.brokers)
 
     def connect(self) -> None:
         """Check that the cluster lets this client in; any other method does so when it is the first.
@@ -170,23 +121,27 @@ class Cluster:
             if isinstance(found, TopicInfo):
                 return found
             error = found
-            if error.code() in _UNKNOWN_TOPIC and time.monotonic() > start + _GRACE:
+            if error.code() in _UNKNOWN_TOPIC and time.monotonic() > start + GRACE_S:
                 raise self._unknown(name)
             if error.code() not in _NOT_YET:
                 break
         raise self._admin.translated(error, topic=name)
 
-    def watermarks(self, topic: str, partitions: Sequence[int], *, stop: Event | None = None) -> dict[int, Watermarks]:
+    def overview(self, name: str) -> tuple[TopicInfo, dict[int, Watermarks]]:
+        """Return one topic, and the watermarks of its partitions but those without a leader."""
+        info = self.topic(name)
+        return info, self.watermarks(name, [part.partition for part in info.partitions if part.leader is not None])
+
+    def watermarks(self, topic: str, partitions: Sequence[int], *, stop: Stops | None = None) -> dict[int, Watermarks]:
         """Return where the logs of partitions begin and end.
 
         Raises
         ------
-        UnknownTopicError, UnknownPartitionError
-            There is no such topic or partition.
-        StoppedError
-            The stop was set while this waited.
+        UnknownTopicError, UnknownPartitionError, OfflinePartitionError
+            There is no such topic or partition, or a partition has no leader.
         """
         latest = dict.fromkeys(partitions, OffsetSpec.latest())
+        self._check(topic, partitions)
         start = self._list_offsets(topic, dict.fromkeys(partitions, OffsetSpec.earliest()), stop=stop)
         stable = self._list_offsets(topic, latest, IsolationLevel.READ_COMMITTED, stop=stop)
         high = self._list_offsets(topic, latest, stop=stop)
@@ -207,7 +162,8 @@ class Cluster:
         UnsupportedError
             The broker cannot look times up.
         """
-        specs = {p: OffsetSpec.for_timestamp(min(max(0, ms), _LAST_TIME)) for p, ms in times_ms.items()}
+        self._check(topic, times_ms)
+        specs = {p: OffsetSpec.for_timestamp(min(max(0, ms), LAST_TIME_MS)) for p, ms in times_ms.items()}
         found = self._list_offsets(topic, specs)
         offsets = {p: info.offset if info.offset >= 0 else None for p, info in found.items()}
         # A broker without a controller is librdkafka's mock, which has -1 for every time.
@@ -215,49 +171,70 @@ class Cluster:
             raise UnsupportedError("this broker keeps no times: give offsets, or use Apache Kafka", topic=topic)
         return offsets
 
-    def timestamp_span(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int] | None]:
-        """Return the first record's and the greatest timestamp in ms; None where that is unknown or none is there."""
+    def timestamp_span(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
+        """Return the first record's and the greatest timestamp in ms; None for what is unknown or not there."""
+        led = {part.partition for part in self.topic(topic).partitions if part.leader is not None}
+        live = [partition for partition in partitions if partition in led]
+        self._check(topic, set(partitions) & led or partitions)
         try:
-            first = self._list_offsets(topic, dict.fromkeys(partitions, OffsetSpec.for_timestamp(0)))
-            last = self._list_offsets(topic, dict.fromkeys(partitions, OffsetSpec.max_timestamp()))
+            first = self._list_offsets(topic, dict.fromkeys(live, OffsetSpec.for_timestamp(0)))
+            last = self._list_offsets(topic, dict.fromkeys(live, OffsetSpec.max_timestamp()))
         except UnsupportedError:
-            return dict.fromkeys(partitions)
-        deadline = time.monotonic() + _GRACE
+            return dict.fromkeys(partitions, (None, None))
+        deadline = time.monotonic() + GRACE_S
         while time.monotonic() < deadline:
             # The newest record is not told while it is on its way to the replicas.
-            hidden = [p for p in first if first[p].timestamp >= 0 > last[p].timestamp]
-            last |= self._list_offsets(topic, dict.fromkeys(hidden, OffsetSpec.max_timestamp()))
+            hidden = [p for p in live if first[p].timestamp >= 0 > last[p].timestamp]
             if not hidden:
                 break
-        spans = {p: (first[p].timestamp, last[p].timestamp) for p in first}
-        return {p: span if min(span) >= 0 else None for p, span in spans.items()}
+            last |= self._list_offsets(topic, dict.fromkeys(hidden, OffsetSpec.max_timestamp()))
+        for partition in self._later(topic, first, last):
+            last.pop(partition)
+        return {p: (_time(first.get(p)), _time(last.get(p))) for p in partitions}
+
+    def _later(
+        self, topic: str, first: Mapping[int, ListOffsetsResultInfo], last: Mapping[int, ListOffsetsResultInfo]
+    ) -> list[int]:
+        """Return the partitions that have a record later than their greatest: a broker before 3.0 knows none."""
+        same = {
+            p: found.timestamp for p, found in first.items() if found.offset == last[p].offset and found.offset >= 0
+        }
+        later = self._list_offsets(topic, {p: OffsetSpec.for_timestamp(at + 1) for p, at in same.items()})
+        return [partition for partition, found in later.items() if found.offset >= 0]
 
     def committed_offsets(self, group_id: str, topic: str) -> dict[int, int | None]:
         """Return a group's committed offset in every partition of a topic; None where it has none."""
-        if not group_id:
-            raise ArgumentError("group_id is empty: name a consumer group, see group_ids()")
         places = [TopicPartition(topic, partition.partition) for partition in self.topic(topic).partitions]
         found = self.commits(group_id, places)
         return {place.partition: found.get(place) for place in places}
 
     def commits(self, group_id: str, places: Sequence[TopicPartition] | None = None) -> dict[TopicPartition, int]:
         """Return a group's committed offsets in some partitions, or in all of the cluster, where it has any."""
-        if not self._has_commits():
+        if not group_id:
+            raise ArgumentError("group_id is empty: name a consumer group, see group_ids()")
+        if not self._has_commits(group_id):
             return {}
         if places is None:
             known = self._admin.metadata().topics
             places = [TopicPartition(name, partition) for name in known for partition in known[name].partitions]
         asked = [KafkaTopicPartition(place.topic, place.partition) for place in places]
-        answer = self._admin.ask(lambda seconds: self._committed(group_id, asked, seconds))
+        answer = self._of_group(group_id, lambda seconds: self._committed(group_id, asked, seconds))
         _check_each(answer)
         return {TopicPartition(part.topic, part.partition): part.offset for part in answer if part.offset >= 0}
 
     def members(self, group_id: str) -> tuple[str, list[str]]:
         """Return a group's state, and who is in it: client, member and host of each."""
         self.connect()
-        futures = self._admin.client.describe_consumer_groups([group_id], request_timeout=self.timeout)
+
+        def describe(seconds: float) -> ConsumerGroupDescription:
+            # A client that has asked a coordinator before ends the process, or waits for ever, where that has moved.
+            client = Admin(self._config, self._timeout).client
+            futures = client.describe_consumer_groups([group_id], request_timeout=max(seconds, 1))
+            described: ConsumerGroupDescription = futures[group_id].result()
+            return described
+
         try:
-            found = self._admin.result(futures[group_id])
+            found = self._of_group(group_id, describe)
         except KafkalabError as error:
             cause = error.__cause__
             if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
@@ -270,30 +247,34 @@ class Cluster:
     def commit(self, group_id: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Set a group's committed offsets; the broker refuses that while it has members."""
         asked = [KafkaTopicPartition(place.topic, place.partition, offset) for place, offset in offsets.items()]
-        consumer = Consumer(self.config.consumer_options(group_id))
-        try:
-            done = consumer.commit(offsets=asked, asynchronous=False) or []
-        except KafkaException as error:
-            raise translate(error) from error
-        finally:
-            consumer.close()
-        _check_each(done)
+        self.connect()
+
+        def commit(_: float) -> list[KafkaTopicPartition]:
+            consumer = Consumer(self._config.consumer_options(group_id))
+            try:
+                return consumer.commit(offsets=asked, asynchronous=False) or []
+            finally:
+                consumer.close()
+
+        _check_each(self._of_group(group_id, commit))
 
     def brokers(self) -> dict[int, tuple[str, int]]:
         """Return the host and port of each broker by id, as they advertise them."""
         return _addresses(self._admin.metadata())
 
-    def leaders(self, topic: str, *, stop: Event | None = None) -> dict[int, tuple[str, int]]:
+    def api_versions(self) -> dict[int, tuple[int, int]]:
+        """Return nothing: librdkafka does not tell what the brokers understand."""
+        return {}
+
+    def leaders(self, topic: str, *, stop: Stops | None = None) -> dict[int, tuple[str, int]]:
         """Return the host and port of each partition's leader, as the brokers advertise them; asked anew each time.
 
         Raises
         ------
         UnknownTopicError
             There is no such topic.
-        StoppedError
-            The stop was set while this waited.
         """
-        found = self._admin.metadata(topic, stop)
+        found = self._admin.metadata(topic, stop=stop)
         error = found.topics[topic].error
         if error is not None and error.code() in _UNKNOWN_TOPIC:
             raise self._unknown(topic)
@@ -304,7 +285,7 @@ class Cluster:
     def group_ids(self) -> list[str]:
         """Return the ids of all consumer groups that this client may see, sorted."""
         self.connect()
-        answer = self._admin.result(self._admin.client.list_consumer_groups(request_timeout=self.timeout))
+        answer = self._admin.result(lambda client: client.list_consumer_groups(request_timeout=self._timeout))
         if answer.errors:
             raise translate(answer.errors[0])
         return sorted(group.group_id for group in answer.valid)
@@ -320,66 +301,63 @@ class Cluster:
         return KafkaError(KafkaError._UNKNOWN_TOPIC) if found is None else _from_metadata(name, found)
 
     def _describe(self, names: Iterable[str], seconds: float) -> dict[str, TopicInfo | KafkaError]:
-        futures = self._admin.client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
-        self._admin.wait(futures.values())
-        found = {name: _described(future) for name, future in futures.items()}
+        asked = TopicCollection(list(names))
+        described = self._admin.settled(lambda client: client.describe_topics(asked, request_timeout=seconds))
+        found = {name: _described(one) for name, one in described.items()}
         if any(isinstance(one, KafkaError) and one.code() in NO_ANSWER for one in found.values()):
             self._admin.metadata()  # the controller, whom the client asks, may be another one since
         return found
 
-    def _unknown(self, name: str) -> UnknownTopicError:
-        names = sorted(other for other in self._admin.metadata().topics if not other.startswith("__"))
-        like = difflib.get_close_matches(name, names, 3)
-        rest = f" and {len(names) - _SHOWN_TOPICS} more" if len(names) > _SHOWN_TOPICS else ""
-        there = ", ".join(names[:_SHOWN_TOPICS]) + rest or "no topics at all"
-        hint = f"did you mean {' or '.join(map(repr, like))}?" if like else f"there are {there}"
-        return UnknownTopicError(f"the cluster has no such topic; {hint}", topic=name)
+    def _unknown(self, name: str) -> KafkalabError:
+        return unknown_topic(name, self._admin.metadata().topics)
 
     def _list_offsets(
         self,
         topic: str,
         specs: Mapping[int, OffsetSpec],
         isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
-        stop: Event | None = None,
+        *,
+        stop: Stops | None = None,
     ) -> dict[int, ListOffsetsResultInfo]:
-        self.connect()
-        if not topic or any(partition < 0 for partition in specs):
-            self._check(topic, specs)
         found: dict[int, ListOffsetsResultInfo] = {}
-        failed: dict[int, KafkaException] = {}
-        for seconds in self._admin.attempts():
+        failed: dict[int, KafkaError] = {}
+        for seconds in self._admin.attempts() if specs else ():
             asked = {KafkaTopicPartition(topic, p): spec for p, spec in specs.items() if p not in found}
-            futures = self._admin.client.list_offsets(asked, isolation_level=isolation, request_timeout=seconds)
-            self._admin.wait(futures.values(), stop)
-            answers = {part.partition: _offset(future) for part, future in futures.items()}
-            found |= {p: answer for p, answer in answers.items() if not isinstance(answer, KafkaException)}
-            failed = {p: answer for p, answer in answers.items() if isinstance(answer, KafkaException)}
-            if not failed:
-                return {partition: found[partition] for partition in specs}
-            codes = {error.args[0].code() for error in failed.values()}
-            if not codes.issubset(_NOT_YET):
+            settled = self._admin.settled(_listing(asked, isolation, seconds), stop=stop)
+            answers = {part.partition: _offset(answer) for part, answer in settled.items()}
+            found |= {p: answer for p, answer in answers.items() if not isinstance(answer, KafkaError)}
+            failed = {p: answer for p, answer in answers.items() if isinstance(answer, KafkaError)}
+            if not failed or not {error.code() for error in failed.values()}.issubset(_NOT_YET):
                 break
-            if codes.intersection(_UNKNOWN):
-                self._check(topic, failed)
             # The client answers from what it remembers of the topic, until it is made to look again.
-            self._admin.ask(lambda seconds: self._admin.client.list_topics(topic, timeout=seconds), stop)
-        partition, error = max(failed.items(), key=lambda item: item[1].args[0].code() not in _NOT_YET)
-        raise self._admin.translated(error.args[0], topic=topic, partition=partition) from error
+            self._admin.metadata(topic, stop=stop)
+            self._check(topic, failed)
+        if failed:
+            partition, error = max(failed.items(), key=lambda item: item[1].code() not in _NOT_YET)
+            raise self._admin.translated(error, topic=topic, partition=partition)
+        return {partition: found[partition] for partition in specs}
 
     def _check(self, topic: str, partitions: Iterable[int]) -> None:
-        known = {info.partition for info in self.topic(topic).partitions}
-        for partition in set(partitions) - known:
-            has = f"0 to {max(known)}" if known else "none yet"
-            raise UnknownPartitionError(f"its partitions are {has}", topic=topic, partition=partition)
+        """See that partitions exist and have leaders: librdkafka may end the process where it looks for one in vain."""
+        info, asked = self.topic(topic), set(partitions)
+        check_partitions(info, asked)
+        for part in info.partitions:
+            if part.partition in asked and part.leader is None:
+                raise offline(topic, part)
 
-    def _has_commits(self) -> bool:
+    def _has_commits(self, group_id: str) -> bool:
         # To ask for a group's coordinator would create the topic of commits.
-        found = self._find(_OFFSETS_TOPIC, self.timeout) if self._admin.has_controller else None
-        return not (isinstance(found, KafkaError) and found.code() in _UNKNOWN_TOPIC)
+        found = self._find(OFFSETS_TOPIC, self._timeout) if self._admin.has_controller else None
+        if isinstance(found, KafkaError) and found.code() in _UNKNOWN_TOPIC:
+            return group_id in self.group_ids()  # a server may keep commits elsewhere
+        return True
+
+    def _of_group(self, group_id: str, call: Callable[[float], _T]) -> _T:
+        return self._admin.ask(call, retried=(*NO_ANSWER, *COORDINATOR_MOVES), group_id=group_id)
 
     def _committed(self, group_id: str, asked: list[KafkaTopicPartition], seconds: float) -> list[KafkaTopicPartition]:
         # The admin client has a call for it, which ends the process where the group's coordinator has moved.
-        consumer = Consumer(self.config.consumer_options(**{"group.id": group_id}))
+        consumer = Consumer(self._config.consumer_options(**{"group.id": group_id}))
         try:
             return consumer.committed(asked, timeout=seconds)
         except KafkaException:
@@ -389,23 +367,6 @@ class Cluster:
             raise
         finally:
             consumer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __getstate__(self) -> tuple[ConnectionConfig, float]:
-        return self.config, self.timeout
-
-    def __setstate__(self, state: tuple[ConnectionConfig, float]) -> None:
-        self._admin = Admin(*state)
-
-    def __repr__(self) -> str:
-        count = len(self._admin.brokers)
-        state = f"{count} broker{'s' * (count > 1)}" if count else "not connected yet"
-        return f"<Cluster {self.config.summary}, {state}>"
 
 
 def _addresses(metadata: ClusterMetadata) -> dict[int, tuple[str, int]]:
@@ -418,20 +379,29 @@ def _check_each(answers: Iterable[KafkaTopicPartition]) -> None:
             raise translate(part.error, topic=part.topic, partition=part.partition)
 
 
-def _offset(future: Future[ListOffsetsResultInfo]) -> ListOffsetsResultInfo | KafkaException:
-    error = future.exception()
-    if isinstance(error, KafkaException):
-        return error
-    # Where a broker did not answer in time there is no error, but no offset either.
-    return future.result() if future.result().offset != OFFSET_INVALID else KafkaException(_TIMED_OUT)
+def _listing(
+    asked: dict[KafkaTopicPartition, OffsetSpec], isolation: IsolationLevel, seconds: float
+) -> Callable[[AdminClient], Mapping[KafkaTopicPartition, Future[ListOffsetsResultInfo]]]:
+    return lambda client: client.list_offsets(asked, isolation_level=isolation, request_timeout=seconds)
 
 
-def _described(future: Future[TopicDescription]) -> TopicInfo | KafkaError:
-    error = future.exception()
-    if isinstance(error, KafkaException):
-        cause: KafkaError = error.args[0]
+def _offset(answer: ListOffsetsResultInfo | KafkaException) -> ListOffsetsResultInfo | KafkaError:
+    if isinstance(answer, KafkaException):
+        cause: KafkaError = answer.args[0]
         return cause
-    return _from_description(future.result())
+    # Where a broker did not answer in time there is no error, but no offset either.
+    return answer if answer.offset != OFFSET_INVALID else _TIMED_OUT
+
+
+def _time(found: ListOffsetsResultInfo | None) -> int | None:
+    return found.timestamp if found is not None and found.timestamp >= 0 else None
+
+
+def _described(answer: TopicDescription | KafkaException) -> TopicInfo | KafkaError:
+    if isinstance(answer, KafkaException):
+        cause: KafkaError = answer.args[0]
+        return cause
+    return _from_description(answer)
 
 
 def _from_metadata(name: str, topic: TopicMetadata) -> TopicInfo:
