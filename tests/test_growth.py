@@ -98,18 +98,17 @@ def test_rows_are_counted_in_one_pass(partitions: int) -> None:
 
 
 @pytest.mark.parametrize("partitions", [10, 100, 1_000])
-def test_a_sample_shapes_only_what_it_has(partitions: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    shaped, shape = [], RowShaper.shape
+def test_a_sample_is_shaped_at_once(partitions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shaped, shape = [], RowShaper._shaped
 
-    def counting(shaper: RowShaper, fetched: Any) -> Any:
-        shaped.append(fetched.arrow_batch.num_rows)
-        return shape(shaper, fetched)
+    def counting(shaper: RowShaper, rows: pa.RecordBatch) -> Any:
+        shaped.append(rows.num_rows)
+        return shape(shaper, rows)
 
-    monkeypatch.setattr(RowShaper, "shape", counting)
+    monkeypatch.setattr(RowShaper, "_shaped", counting)
     cluster = Counting(partitions, 20)
     assert len(kl.Lab(cluster, cluster).sample(TOPIC, 20, seed=1)) == 20
-    assert sum(shaped) == 20
-    assert len(shaped) <= 20
+    assert shaped == [20]
     assert asked(cluster) == {"topic": 1, "watermarks": 1}
 
 
