@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -62,6 +62,8 @@ class Condition:
 
     Attributes
     ----------
+    expression : pyarrow.compute.Expression
+        All of it.
     parts : tuple of Part
         In the order in which the expression has them.
     joined : tuple of int or str
@@ -75,6 +77,7 @@ class Condition:
     ([(('n',),), (('to', 'city'),)], (0, 1, 'not', 'and'))
     """
 
+    expression: pc.Expression
     parts: tuple[Part, ...]
     joined: tuple[int | str, ...]
 
@@ -87,6 +90,7 @@ def take_apart(expression: pc.Expression) -> Condition | None:
         return None
     if not written.tokens or not written.expression(written.tokens).equals(expression):
         return None
+    written = replace(written, values=_wide(written.values))
     parts: list[Part] = []
     joined: list[int | str] = []
     tokens = iter(written.tokens)
@@ -96,7 +100,7 @@ def take_apart(expression: pc.Expression) -> Condition | None:
         elif key != "call" or value not in _JOINING:
             joined.append(len(parts))
             parts.append(written.part([(key, value), *_rest(key, value, tokens)]))
-    return Condition(tuple(parts), tuple(joined))
+    return Condition(written.expression(written.tokens), tuple(parts), tuple(joined))
 
 
 def _rest(key: str, value: str, tokens: Iterator[Token]) -> Iterator[Token]:
@@ -161,6 +165,14 @@ class _Written:
 
 
 _HAS_VALUE = ("literal", "options")
+
+
+def _wide(values: pa.Table) -> pa.Table:
+    """Return values whose floats have 64 bits: pyarrow cuts those that fit in 32, and compares integers with these."""
+    for number, column in enumerate(values.schema):
+        if pa.types.is_floating(column.type):
+            values = values.set_column(number, column.name, values.column(number).cast(pa.float64()))
+    return values
 
 
 def _is_large(column: pa.ChunkedArray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from kafkalab.condition import take_apart
 from kafkalab.decode.base import JSON_TEXT
 from kafkalab.errors import ArgumentError
 from kafkalab.matching import Matching
-from kafkalab.typed_columns import values_at, without_own
+from kafkalab.typed_columns import is_own, values_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -60,7 +61,7 @@ class Filter:
         condition = take_apart(expression)
         if condition is None:
             return cls(expression, (), None)
-        return cls(expression, tuple(Matching(*each) for each in enumerate(condition.parts)), condition.joined)
+        return cls(condition.expression, tuple(map(Matching, condition.parts)), condition.joined)
 
     @property
     def names(self) -> frozenset[str] | None:
@@ -92,16 +93,21 @@ class Filter:
             The expression fails on a value.
         """
         try:
-            if self.joined is None or self._fits_at_once(rows.schema, findings):
-                return without_own(rows.filter(self.expression))
+            if self.joined is None:
+                return rows.filter(self.expression)
+            if self._fits_at_once(rows.schema, findings):
+                # It fails where an integer is compared with a float that does not hold it.
+                with suppress(pa.ArrowException):
+                    return rows.filter(self.expression)
             passes, _ = self._masks(rows, findings, None)
         except pa.ArrowException as error:
             raise ArgumentError(f"where cannot be applied to the rows: {error}") from error
-        return without_own(rows.filter(pa.array(passes)))
+        return rows.filter(pa.array(passes))
 
     def _fits_at_once(self, schema: pa.Schema, findings: Findings) -> bool:
         """Whether all parts are known to make sense, and each value has the type that it has alone."""
-        if len(findings.fitting) < len(self.parts) or any(name.startswith("\0") for name in schema.names):
+        is_new = any(each.part.paths not in findings.fitting for each in self.parts)
+        if is_new or any(map(is_own, schema.names)):
             return False
         numbers = [schema.get_field_index(name) for name in sorted(self.names or ())]
         if -1 in numbers:
@@ -149,4 +155,4 @@ def _takes(matching: Matching, empty: pa.RecordBatch) -> bool:
     if not all(columns):
         return False
     types = tuple(column[0][1].type for column in columns if column)
-    return not matching.mixes_numbers(types) and not isinstance(matching.types(types), str)
+    return not matching.rounds(types) and not isinstance(matching.types(types), str)

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from kafkalab.errors import ArgumentError, IncompleteWarning, KafkalabWarning, LimitWarning
 from kafkalab.model import Receipt, StopReason
+from kafkalab.taking import take
+from kafkalab.temporal import has_outside, is_outside, leaves, python_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,14 +28,24 @@ _LEAST = -(2**63)
 _NULLABLE: dict[pa.DataType, ExtensionDtype] = {
     pa.string(): pd.StringDtype(),
     pa.bool_(): pd.BooleanDtype(),
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
     pa.int32(): pd.Int32Dtype(),
     pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
     pa.float32(): pd.Float32Dtype(),
     pa.float64(): pd.Float64Dtype(),
 }
-# What datetime.datetime can hold: pandas cannot print a frame with times outside of it.
-_FIRST_S, _END_S = -62_135_596_800, 253_402_300_800
-_PER_S = {"s": 1, "ms": 1000, "us": 1_000_000}  # nanoseconds do not reach so far
+_ARROWS_OWN = (
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_nested,
+)
 
 
 def to_frame(table: pa.Table, receipt: Receipt, dtype_backend: DtypeBackend | None = None) -> pd.DataFrame:
@@ -48,12 +60,14 @@ def to_frame(table: pa.Table, receipt: Receipt, dtype_backend: DtypeBackend | No
     dtype_backend : {"numpy_nullable", "pyarrow"}, optional
         As in pandas' readers. By default numbers are numpy's, ``topic`` and ``timestamp_type`` categorical,
         ``timestamp`` is ``datetime64[ms, UTC]``, and bytes, text and nested columns are Arrow's own, without a copy.
-        Whole numbers beside nulls become floats, as pandas has it, unless that would change one: then they are Arrow's.
+        Whole numbers beside nulls become floats, as pandas has it, unless that would change one: then they are Arrow's,
+        and those in nested columns Python's.
 
     Returns
     -------
     pandas.DataFrame
-        With a range index. Times outside the years 1 to 9999 are NaT, with a warning.
+        With a range index. Dates and timestamps outside the years 1 to 9999 are NaT, with a warning; times of day that
+        no day has are spans of time. In nested columns, whose values are Python's then, such times are text.
     """
     frame: pd.DataFrame
     if dtype_backend == "pyarrow":
@@ -61,6 +75,8 @@ def to_frame(table: pa.Table, receipt: Receipt, dtype_backend: DtypeBackend | No
     elif dtype_backend in (None, "numpy_nullable"):
         mapper = _arrow_where_better if dtype_backend is None else _nullable
         frame = printable(table).to_pandas(types_mapper=mapper)
+        for name in _unlike_in_python(table):
+            frame[name] = pd.Series(python_values(table[name]), dtype=object)
         if dtype_backend is None:
             for name in _inexact_as_floats(table):
                 frame[name] = pd.arrays.ArrowExtensionArray(table[name])
@@ -87,8 +103,7 @@ def with_receipt(frame: Any, receipt: Receipt) -> Any:
 
 
 def _arrow_where_better(kind: pa.DataType) -> pd.ArrowDtype | None:
-    arrow = pa.types.is_binary(kind) or pa.types.is_string(kind) or pa.types.is_nested(kind)
-    return pd.ArrowDtype(kind) if arrow else None
+    return pd.ArrowDtype(kind) if any(is_such(kind) for is_such in _ARROWS_OWN) else None
 
 
 def _nullable(kind: pa.DataType) -> ExtensionDtype | None:
@@ -97,25 +112,44 @@ def _nullable(kind: pa.DataType) -> ExtensionDtype | None:
 
 def _inexact_as_floats(table: pa.Table) -> Iterator[str]:
     for column in table.schema:
-        if pa.types.is_integer(column.type) and table[column.name].null_count:
-            try:
-                table[column.name].cast(pa.float64())
-            except pa.ArrowInvalid:
-                yield column.name
+        if _is_inexact(table[column.name]):
+            yield column.name
+
+
+def _is_inexact(values: pa.Array | pa.ChunkedArray) -> bool:
+    """Tell whether these are whole numbers beside nulls of which one would be another as a float."""
+    if not pa.types.is_integer(values.type) or not values.null_count:
+        return False
+    try:
+        values.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return True
+    return False
+
+
+def _unlike_in_python(table: pa.Table) -> Iterator[str]:
+    """Yield the nested columns of which pandas shows something else than they hold, or cannot show all."""
+    for column in table.schema:
+        values = table[column.name]
+        if pa.types.is_nested(column.type) and (has_outside(values) or any(map(_is_inexact, leaves(values)))):
+            yield column.name
 
 
 def printable(table: pa.Table) -> pa.Table:
-    """Return a table without times that pandas cannot print; they are null instead, with a warning."""
+    """Return a table without times that pandas cannot hold: dates are null, with a warning, times of day are spans."""
     for number, column in enumerate(table.schema):
-        if pa.types.is_timestamp(column.type) and column.type.unit in _PER_S:
-            numbers, per_s = table[column.name].cast(pa.int64()), _PER_S[column.type.unit]
-            outside = pc.or_(pc.less(numbers, _FIRST_S * per_s), pc.greater_equal(numbers, _END_S * per_s))
+        values = table.column(number)
+        if (outside := is_outside(values)) is not None:
+            if pa.types.is_time(column.type):
+                spans = values.cast(pa.int32() if pa.types.is_time32(column.type) else pa.int64())
+                span = pa.duration(column.type.unit)
+                table = table.set_column(number, column.with_type(span), spans.cast(pa.int64()).cast(span))
+                continue
             count = pc.sum(outside).as_py()
-            if count:
-                message = f"{count} times outside the years 1 to 9999 are NaT; dtype_backend='pyarrow' keeps them"
-                warnings.warn(message, KafkalabWarning, stacklevel=3)
-                kept = pc.if_else(outside, pa.scalar(None, pa.int64()), numbers).cast(column.type)
-                table = table.set_column(number, column, kept)
+            message = f"{count} times outside the years 1 to 9999 are NaT; dtype_backend='pyarrow' keeps them"
+            warnings.warn(message, KafkalabWarning, stacklevel=3)
+            kept = pc.if_else(outside, pa.scalar(None, column.type), values)
+            table = table.set_column(number, column, kept)
     return table
 
 
@@ -214,4 +248,4 @@ def ordered_by_time(table: pa.Table) -> pa.Table:
     # A record without a time is rather old than new.
     times = pc.fill_null(table["timestamp"].cast(pa.int64()), _LEAST)
     keys = pa.table({"time": times, "partition": table["partition"], "offset": table["offset"]})
-    return table.take(pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names]))
+    return take(table, pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names]))

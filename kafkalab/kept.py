@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from kafkalab.errors import ArgumentError, did_you_mean
 from kafkalab.matching import Findings
+from kafkalab.typed_columns import is_own
 
 if TYPE_CHECKING:
     from kafkalab.filtering import Filter
@@ -126,12 +127,10 @@ class View:
         if where is None:
             shown = self._all
         else:
-            self._check_names(where)
             shown = Newest(self._all.most, self._all.dropped)
             for rows in self._all.batches:
                 shown.add(where.apply(rows, findings))
-            if findings.problem is not None:
-                raise ArgumentError(findings.problem)
+            self._check(findings)
         self.shown, self._where, self._findings, self.failed = shown, where, findings, None
 
     def copy(self) -> Self:
@@ -147,7 +146,9 @@ class View:
         if rows.num_rows:
             self.shown.add(rows)
 
-    def _check_names(self, where: Filter) -> None:
-        known = dict.fromkeys(name for rows in self._all.batches for name in rows.schema.names)
-        for name in sorted((where.names or frozenset()) - known.keys()) if known else ():
+    def _check(self, findings: Findings) -> None:
+        known = dict.fromkeys(name for rows in self._all.batches for name in rows.schema.names if not is_own(name))
+        for name in sorted(findings.missing - findings.found):
             raise ArgumentError(f"no row here has a column {name!r}: {did_you_mean(name, list(known))}")
+        if findings.problem is not None:
+            raise ArgumentError(findings.problem)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab.cells import when_run_again
+from kafkalab.cluster.metadata import offline_among
 from kafkalab.dask_frame import to_dask
 from kafkalab.decode.joining import unify
 from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, did_you_mean
@@ -40,6 +41,7 @@ from kafkalab.sample import Sampler
 from kafkalab.scan import Collected, Limits, Scan
 from kafkalab.shown import ShownSession
 from kafkalab.tail import Tail
+from kafkalab.taking import take
 from kafkalab.timeslice import short_turns
 from kafkalab.tuning import measure as measuring
 from kafkalab.tuning.measurement import Measurement, Setup
@@ -141,7 +143,7 @@ class Lab:
         self.registry = registry
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
-        self._started: weakref.WeakSet[Tail | TuningSession] = weakref.WeakSet()
+        self._started: weakref.WeakSet[Tail | TuningSession | ConsumerGroup] = weakref.WeakSet()
         self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_started]
 
     def __repr__(self) -> str:
@@ -290,7 +292,7 @@ class Lab:
             Rows to keep, such as ``kl.field("amount") > 100``; checked as they come, so that only these take memory.
         errors : {"raise", "column", "skip"}
             What becomes of a record that is not in its format: an error that names its offset, nulls with the reason in
-            ``_error`` and the bytes in ``_raw``, or no row and a note in the receipt.
+            ``_error`` and the bytes in ``_raw`` (a key's in ``_raw_key``), or no row and a note in the receipt.
         isolation_level : {"read_committed", "read_uncommitted"}
             Which records of transactions are visible.
         on_data_loss : {"raise", "warn"}
@@ -426,7 +428,7 @@ class Lab:
         topic : str
             Its name.
         n : int
-            How many; all where there are no more.
+            How many; all where there are no more. Partitions without a leader are left out, with a warning.
         seed : int, optional
             Makes the draw repeatable while the log stays as it is.
         start, end : Position
@@ -443,7 +445,7 @@ class Lab:
         for name in {"where", "timeout"} & reading.keys():
             message = f"sample takes no {name}: a sample of n records is drawn from all that are visible"
             raise ArgumentError(message)
-        scan = self._few(topic, start, n, reading, end=end)
+        scan = self._few(topic, start, n, reading, end=end, skip_offline=True)
         shaper = RowShaper(scan.row_options, scan.plan.windows)
         table, receipt = self._sampled(scan, n, seed, shaper)
         return self._chosen(table, receipt, reading)
@@ -611,7 +613,7 @@ class Lab:
             What the function gets: a `pandas.DataFrame`, or a `pyarrow.Table`.
         on_error : {"raise", "skip", "collect"}
             What becomes of a part that fails: an error, once the parts that have begun are done; a warning; or return
-            two things, what there is, and a list of the errors.
+            two things, what there is, and a list of the errors. A partition without a leader is such a part.
         reduce : callable, optional
             Takes what there is and the next result and returns what there is then. It is called here, as results come,
             and what it returned last is returned, so that memory need not hold all of them.
@@ -640,7 +642,8 @@ class Lab:
         options = MapOptions(
             workers, executor, chunk_records, ordering, frame, on_error, reduce, reading.pop("progress", True)
         )
-        scan = self._scan(topic, start, end, Limits(seconds=reading.pop("timeout", None)), reading)
+        limits = Limits(seconds=reading.pop("timeout", None))
+        scan = self._scan(topic, start, end, limits, reading, skip_offline=on_error != "raise")
         return map_parts(scan, func, options, self._processes)
 
     def to_dask(
@@ -863,7 +866,7 @@ class Lab:
         """
         level = None if isolation_level is None else str(isolation_level)
         membership = Membership(group_id, start, group_protocol, assignor, instance_id, level)
-        return ConsumerGroup(
+        group = ConsumerGroup(
             self.metadata,
             membership,
             topics,
@@ -876,6 +879,8 @@ class Lab:
             drain_timeout=drain_timeout,
             commit_interval=commit_interval,
         )
+        self._started.add(group)
+        return group
 
     def group_offsets(self, group_id: str, topics: Sequence[str] | str | None = None) -> pd.DataFrame:
         """Return what a consumer group has committed.
@@ -1151,13 +1156,18 @@ class Lab:
 
     # How
 
-    def _plan(self, topic: str, request: Request, *, follow: bool) -> tuple[TopicInfo, Plan]:
+    def _plan(
+        self, topic: str, request: Request, *, follow: bool, skip_offline: bool = False
+    ) -> tuple[TopicInfo, Plan]:
         info, known = self.metadata.overview(topic)
         partitions = choose_partitions(info, request)
         marks = {partition: known[partition] for partition in partitions if partition in known}
-        if len(marks) < len(partitions):
-            marks |= self.metadata.watermarks(topic, [p for p in partitions if p not in marks])
+        offline = [partition for partition in partitions if partition not in marks]
+        if offline and not (skip_offline and marks):
+            marks |= self.metadata.watermarks(topic, offline)
+            offline = []
         plan = make_plan(request, topic, marks, self.metadata, time.time_ns() // 1_000_000)
+        plan = replace(plan, offline=tuple(offline))
         if follow:
             plan = plan.with_ranges(replace(part, end=_NO_END) for part in plan.ranges)
         return info, plan
@@ -1171,6 +1181,7 @@ class Lab:
         reading: Reading,
         *,
         follow: bool = False,
+        skip_offline: bool = False,
         own: Iterable[str] = (),
     ) -> Scan:
         """Return the scan that a verb needs; ``own`` are options that the verb has beside those of all."""
@@ -1182,7 +1193,7 @@ class Lab:
         asked = {name: given[name] for name in _ROWS if name in given}
         row_options = RowOptions(**asked, registry=self.registry)
         request = Request(start, end, **{name: given[name] for name in _REQUEST if name in given})
-        info, plan = self._plan(topic, request, follow=follow)
+        info, plan = self._plan(topic, request, follow=follow, skip_offline=skip_offline)
         options = FetchOptions(
             isolation_level=request.isolation_level,
             headers=row_options.wants_headers,
@@ -1192,12 +1203,21 @@ class Lab:
         shown = reading.get("progress", True)
         return Scan(plan, info, self.fetcher, self.metadata, options, row_options, limits, show_progress=shown)
 
-    def _few(self, topic: str, start: Position, n: int, reading: Reading, *, end: Position = "latest") -> Scan:
+    def _few(
+        self,
+        topic: str,
+        start: Position,
+        n: int,
+        reading: Reading,
+        *,
+        end: Position = "latest",
+        skip_offline: bool = False,
+    ) -> Scan:
         """Return a scan for verbs that show a few records: formats found, all columns there to order by."""
         _check_count(n)
         readable: Reading = {"key": "auto", "value": "auto", "errors": "column", **reading}
         limits = Limits(seconds=readable.pop("timeout", None))
-        scan = self._scan(topic, start, end, limits, readable)
+        scan = self._scan(topic, start, end, limits, readable, skip_offline=skip_offline)
         return replace(
             scan, row_options=replace(scan.row_options, headers=scan.row_options.wants_headers, columns=None)
         )
@@ -1209,6 +1229,9 @@ class Lab:
         lost = (*plan.lost, *sampled.lost)
         for part in lost:
             warnings.warn(f"retention has removed {part}; the sample is of the rest", DataLossWarning, stacklevel=3)
+        left_out = [f"left out: {error}" for error in offline_among(scan.info, plan.offline)]
+        for note in left_out:
+            warnings.warn(f"the sample is of the rest; {note}", KafkalabWarning, stacklevel=3)
         batches = [shaper.shape(step) for step in sampled.steps if step.arrow_batch.num_rows] or [shaper.empty()]
         table = unify([pa.Table.from_batches([rows]) for rows in batches]).unify_dictionaries()
         receipt = Receipt(
@@ -1219,6 +1242,7 @@ class Lab:
             (
                 f"a sample of {table.num_rows} records",
                 *(f"lost to retention: {part}" for part in lost),
+                *left_out,
                 *shaper.notes(plan.topic),
             ),
         )
@@ -1292,7 +1316,7 @@ class Lab:
     @staticmethod
     def _chosen(table: pa.Table, receipt: Receipt, reading: Reading | Found) -> pd.DataFrame:
         """Return the frame of a few rows, with the columns that were asked for."""
-        receipt = replace(receipt, partitions=tuple(_with_rows(part, table) for part in receipt.partitions))
+        receipt = _with_rows(receipt, table)
         if "errors" not in reading and table["_error"].null_count == table.num_rows:
             table = table.drop_columns([name for name in ERROR_COLUMNS if name in table.column_names])
         columns = reading.get("columns")
@@ -1327,10 +1351,19 @@ def _tail_table(tail: Tail) -> Any:
     return TailTable(tail)
 
 
-def _with_rows(part: PartitionReceipt, table: pa.Table) -> PartitionReceipt:
+def _with_rows(receipt: Receipt, table: pa.Table) -> Receipt:
     """Return the receipt of a table that keeps only some of the rows that were read."""
-    place = (pc.field("partition") == part.partition) & (pc.field("offset") >= part.start)
-    return replace(part, rows=table.filter(place & (pc.field("offset") < part.end)).num_rows)
+    partitions, offsets = (table[name].to_numpy() for name in ("partition", "offset"))
+    order = np.lexsort((offsets, partitions))
+    partitions, offsets = partitions[order], offsets[order]
+    numbers = [part.partition for part in receipt.partitions]
+    lows, highs = (np.searchsorted(partitions, numbers, side) for side in ("left", "right"))
+    counts = (
+        np.diff(np.searchsorted(offsets[low:high], (part.start, part.end)))
+        for part, low, high in zip(receipt.partitions, lows, highs, strict=True)
+    )
+    parts = zip(receipt.partitions, counts, strict=True)
+    return replace(receipt, partitions=tuple(replace(part, rows=int(*count)) for part, count in parts))
 
 
 def _check_count(n: object, name: str = "n") -> None:
@@ -1351,7 +1384,7 @@ def _outermost(table: pa.Table, n: int, *, at_end: bool) -> pa.Table:
     partitions, offsets = (table[name].to_numpy() for name in ("partition", "offset"))
     order = np.lexsort((-offsets if at_end else offsets, partitions))
     rank = np.arange(len(order)) - np.searchsorted(partitions[order], partitions[order])
-    return table.take(order[rank < n])
+    return take(table, order[rank < n])
 
 
 def _rows_by_partition(receipts: Iterable[Receipt]) -> Counter[int]:

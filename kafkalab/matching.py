@@ -10,18 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kafkalab.typed_columns import groups, values_at, with_whole_floats_as_integers
+from kafkalab.typed_columns import as_floats, groups, values_at, with_whole_floats_as_integers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from kafkalab.condition import Part
+    from kafkalab.condition import Part, Path
     from kafkalab.typed_columns import Column
 
     Masks: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.bool_]]
     """For which rows it is true, and for which false; for the others it is null."""
+    Evaluate: TypeAlias = Callable[[pc.Expression, Sequence[pa.Array], int], pa.ChunkedArray]
+
     Types: TypeAlias = tuple[pa.DataType | None, ...]
     """The types of the fields of a part; None where they are null."""
 
@@ -48,36 +50,36 @@ class Findings:
     ----------
     found, missing : set of str
         Fields that some rows had, and that some did not have.
-    fitting : set of int
-        The parts of the condition that take the values of some row.
-    misfits : dict of int to dict
-        By part, the values that it does not take, in words.
+    fitting : set of tuple
+        Fields for which some part of the condition takes the values of some row.
+    misfits : dict of tuple to dict
+        By fields, the values that a part does not take, in words.
     """
 
     found: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
-    fitting: set[int] = field(default_factory=set)
-    misfits: dict[int, dict[str, None]] = field(default_factory=dict)
+    fitting: set[tuple[Path, ...]] = field(default_factory=set)
+    misfits: dict[tuple[Path, ...], dict[str, None]] = field(default_factory=dict)
 
     def add(self, other: Findings) -> None:
         """Count what another part of the read has met."""
         self.found |= other.found
         self.missing |= other.missing
         self.fitting |= other.fitting
-        for number, kinds in other.misfits.items():
-            self.misfits.setdefault(number, {}).update(kinds)
+        for paths, kinds in other.misfits.items():
+            self.misfits.setdefault(paths, {}).update(kinds)
 
-    def does_not_fit(self, number: int, why: str) -> None:
+    def does_not_fit(self, paths: tuple[Path, ...], why: str) -> None:
         """Count values that a part does not take."""
-        kinds = self.misfits.setdefault(number, {})
+        kinds = self.misfits.setdefault(paths, {})
         if len(kinds) < _MOST_REMEMBERED:
             kinds[why] = None
 
     @property
     def problem(self) -> str | None:
-        """Why the condition makes no sense, if there is a part that takes the values of no row."""
-        for number, kinds in sorted(self.misfits.items()):
-            if number not in self.fitting:
+        """Why the condition makes no sense, if there are fields of which no part takes the values of any row."""
+        for paths, kinds in sorted(self.misfits.items()):
+            if paths not in self.fitting:
                 return f"where does not fit the types of the columns: {'; '.join(sorted(kinds)[:_MOST_KINDS])}"
         return None
 
@@ -86,50 +88,52 @@ class Findings:
 class Matching:
     """A part of a condition, and the types that it was tried on."""
 
-    number: int
     part: Part
     _tried: dict[Types, Types | str] = field(default_factory=dict, repr=False, compare=False)
 
     def masks(self, rows: pa.RecordBatch, findings: Findings) -> Masks:
         """Return for which rows the part is true, and for which false."""
-        columns = self._exact([self._column(rows, path, findings) for path in self.part.paths])
-        true, false = np.zeros(rows.num_rows, dtype=bool), np.zeros(rows.num_rows, dtype=bool)
-        for chosen, values in self._groups(columns, rows.num_rows):
+        columns = [self._column(rows, path, findings) for path in self.part.paths]
+        is_exact = not self.rounds(values.type for column in columns for _, values in column)
+        try:
+            if is_exact:
+                return self._masks(columns, rows.num_rows, findings, evaluated)
+        except pa.ArrowInvalid:
+            if not self.part.compares:
+                raise
+        # An integer is compared with a float that does not hold it.
+        columns = [with_whole_floats_as_integers(column) for column in columns]
+        return self._masks(columns, rows.num_rows, findings, _with_floats)
+
+    def _column(self, rows: pa.RecordBatch, path: tuple[str, ...], findings: Findings) -> Column:
+        column = values_at(rows, path)
+        if rows.num_rows:
+            (findings.missing if column is None else findings.found).add(".".join(path))
+        return column or []
+
+    def rounds(self, types: Iterable[pa.DataType]) -> bool:
+        """Whether it would make a float of an integer that no float holds."""
+        return self.part.is_large and self.part.compares and any(map(pa.types.is_floating, types))
+
+    def _masks(self, columns: list[Column], count: int, findings: Findings, evaluate: Evaluate) -> Masks:
+        true, false = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        for chosen, values in self._groups(columns, count):
             types = tuple(None if array is None else array.type for array in values)
             fitted = self.types(types)
             is_whole = None not in types
             if isinstance(fitted, str):
                 if is_whole:
-                    findings.does_not_fit(self.number, self._in_words(types, fitted))
+                    findings.does_not_fit(self.part.paths, self._in_words(types, fitted))
                 continue
-            if is_whole and self.number not in findings.fitting and _has_values(values):
-                findings.fitting.add(self.number)
-            count = rows.num_rows if isinstance(chosen, slice) else len(chosen)
+            if is_whole and self.part.paths not in findings.fitting and _has_values(values):
+                findings.fitting.add(self.part.paths)
+            size = count if isinstance(chosen, slice) else len(chosen)
             arrays = [
-                pa.nulls(count, kind) if array is None else array for array, kind in zip(values, fitted, strict=True)
+                pa.nulls(size, kind) if array is None else array for array, kind in zip(values, fitted, strict=True)
             ]
-            result = evaluated(self.part.expression, arrays, count)
+            result = evaluate(self.part.expression, arrays, size)
             true[chosen], false[chosen] = _are(result, True), _are(result, False)  # noqa: FBT003 - a value
         return true, false
-
-    def _column(self, rows: pa.RecordBatch, path: tuple[str, ...], findings: Findings) -> Column:
-        column = values_at(rows, path)
-        (findings.missing if column is None else findings.found).add(".".join(path))
-        return column or []
-
-    def _exact(self, columns: list[Column]) -> list[Column]:
-        if not self.mixes_numbers(values.type for column in columns for _, values in column):
-            return columns
-        return [with_whole_floats_as_integers(column) for column in columns]
-
-    def mixes_numbers(self, types: Iterable[pa.DataType]) -> bool:
-        """Whether it compares integers with floats, and might round the integers."""
-        types = list(types)
-        return (
-            self.part.compares
-            and any(map(pa.types.is_floating, types))
-            and (self.part.is_large or any(map(pa.types.is_integer, types)))
-        )
 
     def _groups(
         self, columns: list[Column], count: int
@@ -216,3 +220,11 @@ def evaluated(expression: pc.Expression, arrays: Sequence[pa.Array], count: int)
     source = ac.Declaration("table_source", ac.TableSourceNodeOptions(table))
     project = ac.Declaration("project", ac.ProjectNodeOptions([expression], [""]))
     return ac.Declaration.from_sequence([source, project]).to_table(use_threads=False).column(0)
+
+
+def _with_floats(expression: pc.Expression, arrays: Sequence[pa.Array], count: int) -> pa.ChunkedArray:
+    """Return what an expression gives, of floats where integers do not do."""
+    try:
+        return evaluated(expression, arrays, count)
+    except pa.ArrowInvalid:
+        return evaluated(expression, [as_floats(array) for array in arrays], count)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import time
 import warnings
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from kafkalab.cluster.metadata import offline_among
 from kafkalab.combine import combine
-from kafkalab.errors import ArgumentError, DataLossWarning, KafkalabWarning, MapError
+from kafkalab.errors import ArgumentError, DataLossError, DataLossWarning, KafkalabWarning, MapError
 from kafkalab.fetch.base import Stop
 from kafkalab.frame import warn_if_short
-from kafkalab.model import PartitionReceipt, Receipt, StopReason
+from kafkalab.model import OffsetRange, PartitionReceipt, Receipt, StopReason
 from kafkalab.parts import PartReader
 from kafkalab.pickling import Sealed, check_travels
 from kafkalab.plan import Pieces
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Executor, Future
 
-    from kafkalab.model import OffsetRange
     from kafkalab.scan import Scan
 
 Ordering: TypeAlias = Literal["partition", "unordered"]
@@ -79,7 +80,10 @@ def map_parts(scan: Scan, func: Callable[[Any], Any], options: MapOptions, proce
         warnings.warn(f"retention has removed {lost}; the map is of the rest", DataLossWarning, stacklevel=3)
     task = Task(PartReader(scan), func, options.frame)
     # Whatever cannot travel is refused before a process is started for it.
-    run = _Run(task, options, _sealed(task) if goes_elsewhere(options.executor) else None)
+    seconds = scan.limits.seconds
+    until = None if seconds is None else time.time() + seconds
+    run = _Run(task, options, _sealed(task) if goes_elsewhere(options.executor) else None, until)
+    run.leave_out(scan, len(parts))
     with (
         opened(options.executor, options.workers, processes) as workers,
         progress(scan.plan.span, scan.plan.topic, shown=options.progress) as advance,
@@ -89,6 +93,7 @@ def map_parts(scan: Scan, func: Callable[[Any], Any], options: MapOptions, proce
             raise run.failed()
     if run.failures and options.on_error == "raise":
         raise run.failed()
+    run.look_at_topic()
     return _told(run, scan, options)
 
 
@@ -124,15 +129,23 @@ class _Run:
     task: Task
     options: MapOptions
     sealed: Sealed | None
+    until: float | None = None
     parts: dict[int, OffsetRange] = field(default_factory=dict)
     values: dict[int, Any] = field(default_factory=dict)
     receipts: dict[int, Receipt] = field(default_factory=dict)
     failures: dict[int, MapError] = field(default_factory=dict)
     names: Names = field(default_factory=Names)
+    notes: list[str] = field(default_factory=list)
     folded: Any = None
     broken: bool = False
     fold_next: int = 0
     any_folded: bool = False
+
+    def leave_out(self, scan: Scan, first: int) -> None:
+        """Count partitions without a leader among those that failed, by numbers behind the others."""
+        for number, error in enumerate(offline_among(scan.info, scan.plan.offline), first):
+            self.parts[number] = OffsetRange(scan.plan.topic, error.partition or 0, 0, 0)
+            self._fail(number, Outcome(error=error, doing="reading"))
 
     def through(self, parts: Iterable[OffsetRange], workers: Workers, advance: Callable[[int], object]) -> None:
         """Hand out parts, as many at a time as there is room for, and take what comes back."""
@@ -148,7 +161,7 @@ class _Run:
                     self.parts[number] = part
                     self._submit(submit, number, out, done)
                 if not out:
-                    return
+                    break
                 future = done.get()
                 if future in out:  # and not taken back
                     number = out.pop(future)
@@ -160,12 +173,15 @@ class _Run:
             stop.set()
             _cancel(out)
             raise
+        if self._late:
+            for number, part in left:
+                self.receipts[number] = self._unread(part, StopReason.TIMEOUT)
 
     def _submitter(self, executor: Executor, stop: Stop) -> Callable[[OffsetRange], Future[Any]]:
         sealed = self.sealed
         if sealed is None:
-            return lambda part: executor.submit(self.task, part, stop)
-        return lambda part: executor.submit(elsewhere, sealed, part)
+            return lambda part: executor.submit(self.task, part, stop, self.until)
+        return lambda part: executor.submit(elsewhere, sealed, part, self.until)
 
     def _submit(
         self,
@@ -184,6 +200,10 @@ class _Run:
             self._fail(number, Outcome(error=error, doing="the executor"))
 
     @property
+    def _late(self) -> bool:
+        return self.until is not None and time.time() >= self.until
+
+    @property
     def _over(self) -> bool:
         return self.broken or (bool(self.failures) and self.options.on_error == "raise")
 
@@ -193,7 +213,7 @@ class _Run:
 
     def _room(self, depth: int, out: int) -> int:
         """Return how many more parts may be handed out: results that wait to be folded take room, too."""
-        if self._over:
+        if self._over or self._late:
             return 0
         waiting = len(self.values) if self.options.reduce else 0
         return max(0, min(depth - out, _MOST_AHEAD * depth - out - waiting))
@@ -217,17 +237,21 @@ class _Run:
         self._fold()
 
     def _fail(self, number: int, outcome: Outcome) -> None:
-        part, scan, error = self.parts[number], self.task.reader.scan, outcome.error
+        part, error = self.parts[number], outcome.error
         message = f"{outcome.doing} failed on offsets {part.start} to {part.end}: {error!r}"
         failure = MapError(message, topic=part.topic, partition=part.partition, offset=part.start)
         failure.__cause__ = error
         failure.results, failure.finished, failure.failed = [], [], [part]
         failure.errors = [] if error is None else [error]
         self.failures[number] = failure
-        unread = PartitionReceipt(part.topic, part.partition, part.start, part.end, part.start, stop=StopReason.ERROR)
-        self.receipts[number] = Receipt((unread,), scan.fetch_options.isolation_level, scan.fetcher.name)
+        self.receipts[number] = self._unread(part, StopReason.ERROR)
         self.broken = self.broken or isinstance(error, BrokenExecutor)
         self._fold()
+
+    def _unread(self, part: OffsetRange, stop: StopReason) -> Receipt:
+        scan = self.task.reader.scan
+        unread = PartitionReceipt(part.topic, part.partition, part.start, part.end, part.start, stop=stop)
+        return Receipt((unread,), scan.fetch_options.isolation_level, scan.fetcher.name)
 
     def _fold(self) -> None:
         """Fold what has come, in order as far as nothing before it is missing."""
@@ -250,7 +274,20 @@ class _Run:
         """Return what was read, and what was not."""
         merged = Receipt.merge(self.receipts[number] for number in sorted(self.receipts)).coalesced()
         lost = (f"{LOST}{part}" for part in self.task.reader.scan.plan.lost)
-        return replace(merged, notes=(*lost, *merged.notes))
+        return replace(merged, notes=(*lost, *merged.notes, *self.notes))
+
+    def look_at_topic(self) -> None:
+        """See, once for all parts, whether the topic is still the one that was planned for.
+
+        Raises
+        ------
+        MapError
+            It is not; the results that there are may mix both.
+        """
+        try:
+            self.notes.extend(self.task.reader.scan.look_at_topic())
+        except DataLossError as error:
+            raise self._with_results(MapError(str(error))) from error
 
     def failed(self) -> MapError:
         """Return all failures as one error, that of the first part, with the results that there are."""
@@ -260,6 +297,10 @@ class _Run:
         message = f"{first.args[0]}{also}; finished parts are in the error's results"
         error = MapError(message, topic=first.topic, partition=first.partition, offset=first.offset)
         error.__cause__ = first.__cause__
+        return self._with_results(error)
+
+    def _with_results(self, error: MapError) -> MapError:
+        failures = [self.failures[number] for number in sorted(self.failures)]
         error.results = [self.folded] * self.any_folded + [self.values[number] for number in self.finished()]
         error.finished = [part for number, part in sorted(self.parts.items()) if self._is_done(number)]
         error.errors = [one for failure in failures for one in failure.errors]

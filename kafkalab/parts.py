@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from kafkalab.model import Receipt
 from kafkalab.pickling import Sealed
 from kafkalab.plan import Plan
 from kafkalab.rows import Names
-from kafkalab.scan import Collected, Scan
+from kafkalab.scan import Collected, Limits, Scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,15 @@ class PartReader:
     scan: Scan
     _sealed: Sealed | None = field(default=None, compare=False)
 
-    def read(self, part: OffsetRange, stop: Stop | None = None, columns: Sequence[str] | None = None) -> Part:
+    def read(
+        self,
+        part: OffsetRange,
+        stop: Stop | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        until: float | None = None,
+        alone: bool = True,
+    ) -> Part:
         """Return the rows of a range, until told to stop.
 
         Parameters
@@ -63,13 +72,26 @@ class PartReader:
             Ends the read early.
         columns : sequence of str, optional
             Those to keep of the columns that were asked for.
+        until : float, optional
+            When to stop, by the clock of `time.time`, which other processes have too.
+        alone : bool
+            Whether nobody else looks at the topic once all parts are read.
         """
         names = Names()
         options = self.scan.row_options
         if columns is not None:
             options = replace(options, columns=list(columns))
         plan = Plan(part.topic, (part,), self.scan.plan.windows)
-        scan = replace(self.scan, plan=plan, row_options=options, names=names, show_progress=False)
+        limits = self.scan.limits if until is None else Limits(seconds=max(0.0, until - time.time()))
+        scan = replace(
+            self.scan,
+            plan=plan,
+            row_options=options,
+            names=names,
+            limits=limits,
+            show_progress=False,
+            is_part=not alone,
+        )
         collected = Collected(scan)
         collected.run(stop)
         return Part(collected.table(), scan.receipt or Receipt(()), names)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, timedelta
+from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
@@ -18,11 +20,21 @@ if TYPE_CHECKING:
     from kafkalab.model import IsolationLevel, Watermarks
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_AGO = re.compile(r"-(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
-_AGO_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+_NUMPY_UNITS_MS = {unit: Fraction(length) for unit, length in _UNITS_MS.items() if unit not in "dw"} | {
+    "D": Fraction(86_400_000),
+    "W": Fraction(604_800_000),
+    **{unit: Fraction(1, 1000**power) for power, unit in enumerate(("us", "ns", "ps", "fs", "as"), 1)},
+}
+_NUMBER = r"\d{1,20}(?:\.\d{1,20})?"
+_AGO = re.compile(rf"-(?:{_NUMBER}(?:ms|[smhdw]))+", re.ASCII)
+_AGO_PART = re.compile(rf"({_NUMBER})(ms|[smhdw])", re.ASCII)
+_EPOCH_MS = re.compile(r"@\d{1,20}", re.ASCII)
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _YEAR_MS = 365 * 86_400_000
 # Year 10000: what lies beyond are microseconds or nanoseconds taken for milliseconds.
 _FAR_FUTURE_MS = 253_402_300_800_000
+_YEAR_ONE_MS = -62_135_596_800_000
+_SHOWN = 100
 _FORMS = (
     "give 'earliest', 'latest', an offset (42), a negative number counted from the end (-1000), a time ago ('-15m'), "
     "a date or time ('2026-01-01T12:00'), a datetime, epoch milliseconds ('@1767225600000'), "
@@ -119,58 +131,77 @@ def parse(position: PlainPosition, now_ms: int) -> ParsedPosition:
         return position
     if isinstance(position, str):
         return _parse_text(position.strip(), now_ms)
-    if isinstance(position, np.timedelta64) and not np.isnat(position):
-        position = timedelta(milliseconds=int(position / np.timedelta64(1, "ms")))
-    if isinstance(position, timedelta):
-        return _ago(position, now_ms)
+    if isinstance(position, timedelta) or (isinstance(position, np.timedelta64) and not np.isnat(position)):
+        return _ago(_back_ms(position), now_ms, position)
     if isinstance(position, (int, np.integer)) and not isinstance(position, (bool, np.timedelta64)):
         return AtOffset(int(position)) if position >= 0 else FromEnd(-int(position))
     if isinstance(position, (date, np.datetime64)):
         return _at_time(_epoch_ms(position), position)
-    message = f"{position!r} is no position: {_FORMS}"
-    raise PositionError(message)
+    raise _none(position)
+
+
+def _none(given: object) -> PositionError:
+    text = repr(given)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return PositionError(f"{shown} is no position: {_FORMS}")
 
 
 def _parse_text(text: str, now_ms: int) -> ParsedPosition:
     if text in ("earliest", "latest"):
         return Earliest() if text == "earliest" else Latest()
     if _AGO.fullmatch(text):
-        back = sum(float(number) * _UNITS_MS[unit] for number, unit in _AGO_PART.findall(text))
-        return AtTime(now_ms - round(back))
-    if re.fullmatch(r"@\d+", text):
+        parts = (Fraction(number) * _UNITS_MS[unit] for number, unit in _AGO_PART.findall(text))
+        return _ago(sum(parts, Fraction()), now_ms, text)
+    if _EPOCH_MS.fullmatch(text):
         return _at_time(int(text[1:]), text)
     try:
         return _at_time(_epoch_ms(datetime.fromisoformat(text)), text)
     except ValueError as error:
         if isinstance(error, PositionError):
             raise
-        message = f"{text!r} is no position: {_FORMS}"
-        raise PositionError(message) from error
+        raise _none(text) from error
 
 
-def _ago(delta: timedelta, now_ms: int) -> AtTime:
-    if delta > timedelta(0):
-        message = f"a time span counts back from now and so is negative: give -{delta!r}"
+def _ago(back_ms: Fraction, now_ms: int, given: object) -> AtTime:
+    if back_ms < 0:
+        message = f"a time span counts back from now and so is negative: give -{given!r}"
         raise PositionError(message)
-    return AtTime(now_ms + delta // timedelta(milliseconds=1))
+    return _at_time(now_ms - math.floor(back_ms), given)
+
+
+def _back_ms(delta: timedelta | np.timedelta64) -> Fraction:
+    if isinstance(delta, timedelta):
+        return Fraction(-delta // timedelta(microseconds=1), 1000)
+    unit, step = np.datetime_data(delta.dtype)
+    if unit not in _NUMPY_UNITS_MS:  # a month has no length
+        raise _none(delta)
+    return -int(delta.astype(np.int64)) * step * _NUMPY_UNITS_MS[unit]
 
 
 def _epoch_ms(moment: date | np.datetime64) -> int:
+    """Return the first millisecond that is not before a moment: a record's time has no parts of one."""
     if moment != moment:  # noqa: PLR0124 - so is NaT told, whoever made it
         message = "NaT is no position"
         raise PositionError(message)
     if isinstance(moment, np.datetime64):
-        return int(moment.astype("datetime64[ms]").astype(np.int64))
+        year = 1970 + int(moment.astype("datetime64[Y]").astype(np.int64))
+        if not MINYEAR <= year <= MAXYEAR:  # numpy's milliseconds would not hold it, and it does not say so
+            raise _none(moment)
+        before = moment.astype("datetime64[ms]")
+        return int(before.astype(np.int64)) + int(before < moment)
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
+    return -int((_EPOCH - moment) // _MILLISECOND)
 
 
 def _at_time(timestamp_ms: int, given: object) -> AtTime:
     if 0 < timestamp_ms < _YEAR_MS:
         message = f"{given} lies in 1970: seconds were given where milliseconds are meant (x 1000)"
+        raise PositionError(message)
+    if timestamp_ms < _YEAR_ONE_MS:
+        message = f"{str(given)[:_SHOWN]} lies before the year 1"
         raise PositionError(message)
     if timestamp_ms >= _FAR_FUTURE_MS:
         message = f"{given} lies beyond the year 9999: epoch milliseconds are meant"
@@ -250,6 +281,9 @@ class Resolver:
         return end - count
 
     def _committed(self, partition: int, group_id: str, offset: int | None) -> int:
+        marks = self.watermarks[partition]
+        if offset is None and marks.log_start_offset == marks.high_watermark:
+            return marks.high_watermark  # nothing is there to be committed
         if offset is None:
             message = f"group {group_id!r} has committed nothing here: give a dict with 'earliest' for this partition"
             raise PositionError(message, topic=self.topic, partition=partition)

@@ -15,7 +15,7 @@ from kafkalab.errors import ArgumentError, DecodeError, did_you_mean
 from kafkalab.fetch.base import HEADERS, TIMESTAMP, TIMESTAMP_TYPES
 from kafkalab.filtering import Filter
 from kafkalab.matching import Findings
-from kafkalab.typed_columns import own_name
+from kafkalab.typed_columns import is_own, own_name, without_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,6 +73,9 @@ class RowOptions:
         in ``_error`` and the bytes in ``_raw`` (those of a key in ``_raw_key``); or no row, counted in the receipt.
     registry : Registry, optional
         Where formats that were not given one find schemas.
+    keeps_types : bool
+        Whether rows keep, for conditions to come, the values that have become JSON text since schemas disagree: in
+        columns that `typed_columns.without_own` takes away.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class RowOptions:
     where: pc.Expression | None = None
     errors: OnError = "raise"
     registry: Registry | None = None
+    keeps_types: bool = False
 
     def __post_init__(self) -> None:
         formats.check(self.key, auto=True)
@@ -267,7 +271,7 @@ class RowShaper:
         for name in names:
             if name not in rows.schema.names:
                 rows = self._with_nulls(rows, name)
-        return rows.select(list(names))
+        return rows.select([*names, *filter(is_own, rows.schema.names)])
 
     def empty(self) -> pa.RecordBatch:
         """Return no rows, with the columns that are known so far."""
@@ -325,12 +329,11 @@ class RowShaper:
 
     def _own(self, source: str, decoded: Decoded) -> Iterator[tuple[pa.Field, pa.Array]]:
         """Yield, for the filter, the values that it would else see as another type."""
-        if self._filter is None or not self._filter.names:
-            return
         texts = {part for part, made, _ in decoded if made.metadata == JSON_TEXT}
+        used, as_written = self._used or frozenset(), frozenset() if self._filter is None else self._filter.as_written
         for part, values in decoded.own.items():
             name = field_name(source, part)
-            if name in (self._filter.names if part in texts else self._filter.as_written):
+            if (self.options.keeps_types or name in used) if part in texts else name in as_written:
                 for number, (made, array) in enumerate(values()):
                     yield made.with_name(own_name(name, number)), array
 
@@ -362,11 +365,11 @@ class RowShaper:
         findings = self.names.where
         kept = where.apply(rows, findings)
         if not self.options.has_fields:
-            for name in sorted(findings.missing - findings.found):
+            for name in sorted((where.names or frozenset()).difference(rows.schema.names) | findings.missing):
                 raise ArgumentError(f"where names no column: {name!r}; {did_you_mean(name, rows.schema.names)}")
             if findings.problem is not None:
                 raise ArgumentError(findings.problem)
-        return kept
+        return kept if self.options.keeps_types else without_own(kept)
 
     @staticmethod
     def _with_nulls(rows: pa.RecordBatch, name: str) -> pa.RecordBatch:

@@ -79,7 +79,8 @@ class Sampler:
         """Give each visible record a random number and keep the smallest: uniform, in one pass and bounded memory."""
         held: list[Fetched] = []
         lost: list[OffsetRange] = []
-        numbers = np.empty(0)
+        numbers: list[NDArray[np.float64]] = []
+        rows = 0
         rngs = dict(zip(self.plan.ranges, self.rng.spawn(len(self.plan.ranges)), strict=True))
         live = 0
         for step in map(self._timely, self.fetcher.fetch(self.plan.ranges, self.options, self.control)):
@@ -87,10 +88,12 @@ class Sampler:
             if step.lost:
                 lost.append(step.lost)
             held.append(step)
-            numbers = np.concatenate([numbers, rngs[step.offset_range].random(step.arrow_batch.num_rows)])
-            if len(numbers) > 2 * count + _SPARE_ROWS:
-                held, numbers = _smallest(held, numbers, count)
-        held, _ = _smallest(held, numbers, count)
+            numbers.append(rngs[step.offset_range].random(step.arrow_batch.num_rows))
+            rows += step.arrow_batch.num_rows
+            if rows > 2 * count + _SPARE_ROWS:
+                held, kept = _smallest(held, np.concatenate(numbers), count)
+                numbers, rows = [kept], len(kept)
+        held, _ = _smallest(held, np.concatenate([*numbers, np.empty(0)]), count)
         return Sampled(self._by_partition(held), LiveEstimate(live, live, live), tuple(lost))
 
     def _timely(self, step: Fetched) -> Fetched:
@@ -102,8 +105,8 @@ class Sampler:
         batches: dict[int, list[pa.RecordBatch]] = {part.partition: [] for part in self.plan.ranges}
         for step in steps:
             batches[step.offset_range.partition].append(step.arrow_batch)
-        schema = record_schema(headers=self.options.headers)
-        return tuple(_joined(part, batches[part.partition], schema) for part in self.plan.ranges)
+        empty = pa.RecordBatch.from_pylist([], record_schema(headers=self.options.headers))
+        return tuple(_joined(part, batches[part.partition], empty) for part in self.plan.ranges)
 
 
 def _next_size(count: int, drawn: int, found: int) -> int:
@@ -141,9 +144,10 @@ def _smallest(
     return _split(steps, kept), numbers[kept]
 
 
-def _joined(offset_range: OffsetRange, batches: list[pa.RecordBatch], schema: pa.Schema) -> Fetched:
-    table = pa.Table.from_batches(batches, schema).sort_by("offset").combine_chunks()
-    rows = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema)
+def _joined(offset_range: OffsetRange, batches: list[pa.RecordBatch], empty: pa.RecordBatch) -> Fetched:
+    rows = pa.concat_batches(batches) if len(batches) > 1 else (batches or [empty])[0]
+    if rows.num_rows > 1:
+        rows = rows.take(pa.array(np.argsort(rows["offset"].to_numpy(), kind="stable")))
     return Fetched(offset_range, rows, offset_range.end, StopReason.REACHED)
 
 

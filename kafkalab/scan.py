@@ -149,6 +149,8 @@ class Scan:
     show_progress: bool = False
     names: Names | None = None
     """Shared by scans that are parts of one read; who shares it checks it at the end."""
+    is_part: bool = False
+    """Whether it is one of many of a read; who reads them all looks at the topic once, at the end."""
     receipt: Receipt | None = field(default=None, init=False)
     """What the last iteration read; None before the first."""
 
@@ -187,6 +189,27 @@ class Scan:
         collected = Collected(self)
         collected.run()
         return collected.table()
+
+    def look_at_topic(self) -> list[str]:
+        """Return what the receipt has to say of the topic, which has to be the one that was planned for.
+
+        Raises
+        ------
+        DataLossError
+            It is not.
+        """
+        before = self.info
+        try:
+            after = self.metadata.topic(before.name)
+        except UnknownTopicError as error:
+            raise deleted(before.name) from error
+        except (BrokerUnreachableError, ReadTimeoutError) as error:
+            return [f"whether the topic was made anew during the read is not known: {error}"]
+        if after.topic_id != before.topic_id:
+            message = "the topic was deleted and made anew during the read: what was read mixes both; read it again"
+            raise DataLossError(message, topic=before.name)
+        added = len(after.partitions) - len(before.partitions)
+        return [f"{added} partitions were added during the read, and not read"] if added else []
 
     @property
     def schema(self) -> pa.Schema:
@@ -365,25 +388,14 @@ class _Run:
 
     def _check_topic(self) -> None:
         """See whether the topic is still the one that was planned for."""
-        before = self.scan.info
+        if self.scan.is_part:
+            return
         if self.tally.open:
             return  # stopped by its reader, who does not want to wait
         if any(part.stop == StopReason.TIMEOUT for part in self.tally.parts.values()):
             self.notes.append("whether the topic was made anew during the read is not known: its time was over")
             return
-        try:
-            after = self.scan.metadata.topic(before.name)
-        except UnknownTopicError as error:
-            raise deleted(before.name) from error
-        except (BrokerUnreachableError, ReadTimeoutError) as error:
-            self.notes.append(f"whether the topic was made anew during the read is not known: {error}")
-            return
-        if after.topic_id != before.topic_id:
-            message = "the topic was deleted and made anew during the read: what was read mixes both; read it again"
-            raise DataLossError(message, topic=before.name)
-        added = len(after.partitions) - len(before.partitions)
-        if added:
-            self.notes.append(f"{added} partitions were added during the read, and not read")
+        self.notes.extend(self.scan.look_at_topic())
 
     def close(self) -> Receipt:
         """Return the receipt of what was read until now."""

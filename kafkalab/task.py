@@ -55,10 +55,10 @@ class Task:
     func: Callable[[Any], Any]
     frame: FrameKind
 
-    def __call__(self, part: OffsetRange, stop: Stop) -> Outcome:
+    def __call__(self, part: OffsetRange, stop: Stop, until: float | None) -> Outcome:
         """Read a part and call the function with it; an error is an outcome too, but for the one that says stop."""
         try:
-            found = self.reader.read(part, stop)
+            found = self.reader.read(part, stop, until=until, alone=False)
         except Exception as error:  # noqa: BLE001 - told as the part's outcome
             return Outcome(error=error, doing="reading")
         if stop.is_set():
@@ -75,9 +75,9 @@ class Task:
         return to_frame(found.table, found.receipt)
 
 
-def elsewhere(task: Sealed, part: OffsetRange) -> Sealed:
+def elsewhere(task: Sealed, part: OffsetRange, until: float | None) -> Sealed:
     """Run a task that was sent to this process, and return its outcome as it can be sent back."""
-    outcome: Outcome = task.open()(part, Stop())
+    outcome: Outcome = task.open()(part, Stop(), until)
     try:
         if outcome.error is not None:
             return Sealed(replace(outcome, error=_told(outcome.error)))

@@ -31,10 +31,15 @@ def own_name(name: str, number: int) -> str:
     return f"\0{number}\0{name}"
 
 
+def is_own(name: str) -> bool:
+    """Whether a column is there for conditions only."""
+    return name.startswith("\0")
+
+
 def without_own(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Return rows without the columns that are there for conditions only."""
     names = rows.schema.names
-    shown = [name for name in names if not name.startswith("\0")]
+    shown = [name for name in names if not is_own(name)]
     return rows if len(shown) == len(names) else rows.select(shown)
 
 
@@ -86,6 +91,11 @@ def _without_nulls(typed: Typed) -> tuple[NDArray[np.int64], pa.Array]:
 def _valid(values: pa.Array) -> NDArray[np.bool_]:
     valid: NDArray[np.bool_] = values.is_valid().to_numpy(zero_copy_only=False)
     return valid
+
+
+def as_floats(values: pa.Array) -> pa.Array:
+    """Return integers of 64 bits as the nearest floats, and other values as they are."""
+    return values.cast(pa.float64(), safe=False) if values.type == pa.int64() else values
 
 
 def with_whole_floats_as_integers(column: Column) -> Column:

@@ -1,9 +1,11 @@
 """Ctrl-C at each place where it can come."""
 
 import dis
+import gc
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -22,7 +24,7 @@ def ends(call: Callable[[], object]) -> bool:
 
 
 def interrupted(at: int, call: Callable[..., object], *arguments: object) -> bool:
-    """Make a call with Ctrl-C at its place of that number; tell whether it has so many."""
+    """Make a call with Ctrl-C at its place of that number; tell whether it has so many. It has one at the least."""
     count, before = 0, dict[FrameType, int]()
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -37,12 +39,30 @@ def interrupted(at: int, call: Callable[..., object], *arguments: object) -> boo
             before[frame] = code
         return trace
 
-    tracer = sys.gettrace()
+    with _traced(trace):
+        try:
+            call(*arguments)
+        except KeyboardInterrupt:
+            return True
+    assert count > 0, "this Python tells of no opcodes, so nothing was interrupted"
+    return False
+
+
+@contextmanager
+def _traced(trace: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
+    """Trace what is called in this thread; not what Python does when it collects garbage, which may be anything."""
+    tracer, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()
+    _tell_of_opcodes()
     sys.settrace(trace)
     try:
-        call(*arguments)
-    except KeyboardInterrupt:
-        return True
+        yield
     finally:
         sys.settrace(tracer)
-    return False
+        if collects:
+            gc.enable()
+
+
+def _tell_of_opcodes() -> None:
+    """Make Python 3.12 tell of opcodes: it does so from the next `settrace` on after a frame has asked for it."""
+    sys._getframe().f_trace_opcodes = True

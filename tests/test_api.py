@@ -184,7 +184,7 @@ def test_settings_are_typed(tmp_path: Path) -> None:
     config: dict[str, object] = settings.to_librdkafka()
     notes: list[str] = [str(note) for each in known for note in each.notes]
     table: pd.DataFrame = kl.ConsumerSettings.knobs()
-    assert config == {"fetch.min.bytes": 131_072}
+    assert config == {"fetch.min.bytes": 131_072, "isolation.level": "read_committed"}
     assert notes
     assert len(table) == len(settings.values())
 

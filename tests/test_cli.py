@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from confluent_kafka import Producer
 
 import kafkalab as kl
 from kafkalab.brokers import MockBroker
@@ -226,26 +225,29 @@ class TestAPartOfTheRange:
 
 
 class TestWhereItPrintsTo:
-    @pytest.mark.parametrize(
-        ("redirection", "says"),
-        [
-            (">/dev/full", "kafkalab: standard output cannot be written: No space left on device\n"),
-            (">&-", "kafkalab: standard output is closed: there is nowhere to print to\n"),
-        ],
-    )
-    @pytest.mark.parametrize("command", ["topics", "read"])
+    @pytest.mark.parametrize("command", [("topics",), ("read", TOPIC), ("head", TOPIC), ("describe", TOPIC, "--json")])
+    @pytest.mark.usefixtures("cluster")
     def test_a_place_that_takes_nothing_is_an_error_in_one_line(
-        self, redirection: str, says: str, command: str
+        self, command: tuple[str, ...], capsys: Capture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+            monkeypatch.setattr(sys, "stdout", full)
+            assert main(command) == 1
+        assert capsys.readouterr().err == "kafkalab: standard output cannot be written: No space left on device\n"
+        monkeypatch.setattr(sys, "stdout", None)
+        assert main(command) == 1
+        assert capsys.readouterr().err == "kafkalab: standard output is closed: there is nowhere to print to\n"
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+    def test_and_python_has_nothing_to_add_at_its_end(self, redirection: str) -> None:
         with MockBroker({TOPIC: 1}) as broker:
-            writer = Producer({"bootstrap.servers": broker.bootstrap_servers})
-            writer.produce(TOPIC, b"x" * 100)
-            writer.flush(5)
-            named = [command, *([TOPIC] if command == "read" else []), "--bootstrap", broker.bootstrap_servers]
+            named = ["topics", "--bootstrap", broker.bootstrap_servers]
             script = ["bash", "-c", f'"$@" {redirection}', "bash", sys.executable, "-m", "kafkalab", *named]
             done = subprocess.run(script, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (1, says)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
+    @pytest.mark.timeout(60)
     def test_a_closed_standard_error_takes_nothing(self) -> None:
         script = ["bash", "-c", '"$@" 2>&-', "bash", sys.executable, "-m", "kafkalab", "read", "x", "-b", "127.0.0.1:1"]
         done = subprocess.run(script, capture_output=True, text=True, check=False)
@@ -308,6 +310,7 @@ class TestHostileText:
         assert not set(safe(text)) & set("\n\r\t\x1b\x00")
         row = {"topic": TOPIC, "partition": 0, "offset": 1, "key": text, "value": None}
         assert "\n" not in plain_line(row)
+        assert not set(plain_line({**row, "topic": text})) & set("\n\r\t\x1b\x00")
 
 
 class TestConnecting:
@@ -402,3 +405,16 @@ def test_every_command_has_help_with_an_example(capsys: Capture) -> None:
 def test_the_command_is_installed_under_its_name() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"kafkalab": "kafkalab.cli.main:main"}
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"key": None, "value": 5, "_error": "key: no", "_raw": None, "_raw_key": b"k2"}, "orders  k2  5"),
+        ({"key": None, "value": None, "_error": "key: no; value: no", "_raw": b"{", "_raw_key": b"k"}, "orders  k  {"),
+        ({"key": "k", "value": None, "_error": "value: no", "_raw": b"{", "_raw_key": None}, "orders  k  {"),
+    ],
+    ids=str,
+)
+def test_bytes_stand_for_what_is_not_in_its_format(row: dict[str, Any], line: str) -> None:
+    assert plain_line({"topic": "orders", **row}) == line

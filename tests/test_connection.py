@@ -3,11 +3,12 @@
 import contextlib
 import itertools
 import logging
+import os
 import pickle
 import re
 import ssl
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,14 @@ def test_a_properties_file_with_a_password_is_for_its_owner_alone(tmp_path: Path
 
 
 # .properties files
+
+
+@pytest.fixture(autouse=True)
+def _files_for_their_owner_alone() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
 
 JAVA_SPACE = " \t\f"
 

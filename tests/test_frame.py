@@ -1,6 +1,7 @@
 import copy
 import io
 import warnings
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +354,56 @@ def test_to_frame_copies_no_text() -> None:
     frame = to_frame(table, Receipt(()))
     inside = pa.array(frame["value"])
     assert inside.buffers()[2].address == table["value"].chunk(0).buffers()[2].address
+
+
+# What pandas cannot hold
+
+
+@pytest.mark.parametrize("backend", [None, "numpy_nullable"])
+def test_times_that_python_has_not_make_no_frame_fail(backend: Any) -> None:
+    table = pa.table(
+        {
+            "t": pa.array([87_741_000_000, -1_000_000], pa.time64("us")),
+            "m": pa.array([None, -1], pa.time32("ms")),
+            "d": pa.array([2**31 - 1, 0], pa.date32()),
+            "inside": pa.array([{"t": -1, "at": 2**62, "d": -(2**31)}, None], INSIDE),
+        }
+    )
+    with pytest.warns(KafkalabWarning, match="1 times outside the years 1 to 9999 are NaT"):
+        frame = to_frame(table, Receipt(()), backend)
+    assert frame["t"].tolist() == [pd.Timedelta("24:22:21"), -pd.Timedelta("1s")]
+    assert frame["m"].tolist() == [pd.NaT, -pd.Timedelta("1ms")]
+    assert frame["d"].tolist() == [None, date(1970, 1, 1)]
+    assert frame["inside"].tolist() == [
+        {"t": "-00:00:00.001", "at": f"+{np.datetime64(2**62, 'us')}+00:00", "d": "-5877641-06-23"},
+        None,
+    ]
+    assert all(text in frame.to_csv() for text in ("1 days 00:22:21", "-5877641-06-23"))
+    assert "-00:00:00.001" in repr(frame)
+
+
+INSIDE = pa.struct([("t", pa.time32("ms")), ("at", pa.timestamp("us", "UTC")), ("d", pa.date32())])
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
+)
+def test_nullable_numbers_are_those_of_the_column(kind: pa.DataType) -> None:
+    most = 2 ** (kind.bit_width - (not pa.types.is_unsigned_integer(kind))) - 1
+    frame = to_frame(pa.table({"n": pa.array([most, None], kind)}), Receipt(()), "numpy_nullable")
+    assert str(frame["n"].dtype).lower() == str(kind)
+    assert frame["n"][0] == most
+
+
+@pytest.mark.parametrize("backend", [None, "numpy_nullable"])
+def test_numbers_inside_are_shown_and_written_as_they_are(backend: Any) -> None:
+    odd = 2**53 + 1
+    table = pa.table({"s": [{"id": odd}, {"id": None}, None], "l": [[{"id": odd}, None], None, [{"id": None}]]})
+    frame = to_frame(table, Receipt(()), backend)
+    assert frame["s"].tolist() == [{"id": odd}, {"id": None}, None]
+    assert repr(frame).count(str(odd)) == frame.to_csv().count(str(odd)) == 2
+
+
+def test_nested_columns_that_pandas_shows_as_they_are_stay_arrows() -> None:
+    frame = to_frame(pa.table({"s": [{"id": 5}, {"id": None}]}), Receipt(()))
+    assert isinstance(frame["s"].dtype, pd.ArrowDtype)

@@ -4,25 +4,32 @@ import itertools
 import pickle
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, Message
+from confluent_kafka import TopicPartition as KafkaPlace
 from hypothesis import given
 from hypothesis import strategies as st
 
 import kafkalab as kl
 from kafkalab.cluster import Cluster
-from kafkalab.group.consumer_group import ConsumerGroup
+from kafkalab.group.consumer_group import ConsumerGroup, not_let_in
 from kafkalab.group.dispatch import Dispatcher, Ordering, Run
 from kafkalab.group.handler import Hooks
 from kafkalab.group.logs import Logs, go_on, tag, tagged
+from kafkalab.group.member import Member
+from kafkalab.group.offsets import group_offsets
 from kafkalab.group.pool import Pool
+from kafkalab.group.problems import Problems
 from kafkalab.group.settings import Membership, checked
 from kafkalab.group.stats import GroupStats, Meter
 from kafkalab.group.tracker import Tracker
 from kafkalab.group.verdict import Verdict, judge, told
-from kafkalab.model import TopicInfo, TopicPartition
+from kafkalab.model import TopicInfo, TopicPartition, Watermarks
 from tests.interrupts import ends, interrupted
 
 CONFIG = kl.ConnectionConfig({"bootstrap.servers": "localhost:9092"})
@@ -260,7 +267,7 @@ PLACE = TopicPartition("orders", 0)
 def pool_of(offsets: range) -> Pool:
     pool = Pool("partition", 1, Hooks.of(None), lambda *_: True)
     pool.assign({PLACE: -1})
-    pool.add([[message(n) for n in offsets]])
+    pool.add([[message(n) for n in offsets]] if offsets else [])
     return pool
 
 
@@ -359,6 +366,27 @@ class TestPool:
         one.close()
         assert not pool.is_busy_here()
 
+    def test_nobody_waits_for_one_that_was_interrupted_as_it_waited(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kafkalab.group.pool._WAIT_S", 0.0001)
+        for at in range(1, 60):
+            pool = pool_of(range(0))
+            records = pool.records()
+            assert interrupted(at, next, records)
+            records.close()
+            assert ends(pool.low_waters)
+            pool.add([[message(0)]])
+            assert next(pool.records()).offset == 0
+
+    def test_nobody_waits_for_who_waited_for_records(self) -> None:
+        at, more = 0, True
+        while more:
+            at += 1
+            pool = pool_of(range(3))
+            more = interrupted(at, pool.wait_handled, 100, 0)
+            assert ends(pool.low_waters)
+            assert len(list(itertools.islice(pool.records(), 3))) == 3
+        assert at > 3
+
     def test_a_reader_that_leaves_takes_nothing_from_another(self) -> None:
         pool = Pool("partition", 2, Hooks.of(None), lambda *_: True)
         pool.assign({TopicPartition("orders", p): -1 for p in range(2)})
@@ -421,6 +449,11 @@ class TestSettings:
         ConsumerGroup(Cluster(CONFIG), Membership("g", group_protocol=protocol), "orders", settings=settings)
         with pytest.raises(kl.ConfigError, match="isolation_level='read_committed', and settings have"):
             Membership("g", isolation_level="read_committed").agreed(settings)
+
+    def test_that_were_chosen_count_though_they_are_a_default(self) -> None:
+        membership, given = Membership("g").agreed(kl.ConsumerSettings(fetch_queue_backoff_ms=1000))
+        assert membership.client_options(CONFIG, given)["fetch.queue.backoff.ms"] == 1000
+        assert Membership("g").client_options(CONFIG, {})["fetch.queue.backoff.ms"] == 1
 
     def test_of_others_say_who_assigns(self) -> None:
         assert Membership("g").agreed(kl.ConsumerSettings.preset("article"))[0].assignor == "roundrobin"
@@ -569,6 +602,133 @@ class TestLogs:
         assert tag(None) is None
         assert tagged("somebody else's") is None
         assert tagged(None) is None
+
+
+class TestProblems:
+    @given(st.lists(st.integers(0, 40), max_size=40), st.data())
+    def test_are_the_newest_in_bounded_memory(self, sizes: list[int], data: st.DataObject) -> None:
+        problems, wanted = Problems(5, 100), list[int]()
+        for number, size in enumerate(sizes):
+            error = kl.HandlerError(str(number))
+            error.record = kl.Record.of("orders", offset=number, value=bytes(size))
+            problems.add(error)
+            wanted.append(number)
+            while len(wanted) > 5 or (sum(sizes[each] for each in wanted) > 100 and len(wanted) > 1):
+                del wanted[0]
+            if data.draw(st.booleans()):
+                assert str(problems.take()) == str(wanted.pop(0))
+            assert len(problems) == len(wanted)
+        assert [str(problems.take()) for _ in wanted] == list(map(str, wanted))
+        assert problems.take() is None
+
+
+@dataclass
+class Client:
+    """A client of a group's member whose answers are given."""
+
+    answers: list[Any]
+    committed_there: list[Any] = field(default_factory=list)
+    assigned: list[Any] = field(default_factory=list)
+
+    def committed(self, _: Any, timeout: float) -> Any:
+        assert timeout > 0
+        answer = self.answers.pop(0)
+        if isinstance(answer, KafkaError):
+            return [SimpleNamespace(topic="orders", partition=0, offset=-1001, metadata=None, error=answer)]
+        return [SimpleNamespace(topic="orders", partition=0, offset=answer, metadata=None, error=None)]
+
+    def commit(self, offsets: Any, **_: Any) -> Any:
+        self.committed_there += [part.offset for part in offsets]
+        return [SimpleNamespace(topic="orders", partition=0, offset=part.offset, error=None) for part in offsets]
+
+    def incremental_assign(self, parts: Any) -> None:
+        self.assigned += [part.offset for part in parts]
+
+    def memberid(self) -> str:
+        return "me"
+
+
+class Ended(Cluster):
+    """A cluster of one topic, of which the log ends at 99."""
+
+    def topic(self, name: str) -> TopicInfo:
+        return TopicInfo(name, (), topic_id="id")
+
+    def watermarks(self, topic: str, partitions: Sequence[int], **_: Any) -> dict[int, Watermarks]:
+        assert topic == "orders"
+        return dict.fromkeys(partitions, Watermarks(0, 99, 99))
+
+
+class TestMember:
+    def begin(self, *answers: Any) -> tuple[Member, Client]:
+        membership = Membership("billing", start="latest")
+        client, pool = Client(list(answers)), Pool("partition", 0, Hooks.of(None), lambda *_: True)
+        member = Member(
+            membership.client_options(CONFIG, {}),
+            ["orders"],
+            pool,
+            Hooks.of(None),
+            buffer_depth=None,
+            drain_timeout=1,
+            commit_interval=1,
+            logs=Logs(Ended(CONFIG), "latest", "read_committed"),
+            stop=threading.Event(),
+            tell=lambda _: None,
+        )
+        member._client = client  # type: ignore[assignment]  # of which it has what is called here
+        member._on_assign(client, [KafkaPlace("orders", 0)])  # type: ignore[arg-type]  # as above
+        return member, client
+
+    def test_begins_at_the_end_where_nothing_is_committed(self) -> None:
+        member, client = self.begin(-1001)
+        assert (client.committed_there, client.assigned, member.committed) == ([99], [99], {PLACE: 99})
+
+    def test_takes_no_failure_for_nothing_committed(self) -> None:
+        _, client = self.begin(KafkaError(KafkaError.NOT_COORDINATOR), KafkaError(KafkaError._TIMED_OUT), 42)
+        assert (client.committed_there, client.assigned) == ([], [42])
+
+    def test_ends_where_it_may_not_know_what_is_committed(self) -> None:
+        member, client = self.begin(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+        assert (client.committed_there, client.assigned) == ([], [])
+        assert isinstance(member._failure, kl.AuthorizationError)
+        assert "group 'billing'" in str(member._failure)
+
+
+@pytest.mark.parametrize(
+    ("level", "committed", "end"),
+    [(None, 5, 8), (None, 9, 10), ("read_committed", 9, 8), ("read_uncommitted", 5, 10)],
+)
+def test_the_end_is_what_the_group_may_read(level: str | None, committed: int, end: int) -> None:
+    class Open(Cluster):
+        def commits(self, *_: Any) -> Any:
+            return {PLACE: committed}
+
+        def watermarks(self, topic: str, partitions: Sequence[int], **_: Any) -> dict[int, Watermarks]:
+            assert topic == "orders"
+            return dict.fromkeys(partitions, Watermarks(0, 8, 10))
+
+    frame = group_offsets(Open(CONFIG), "billing", isolation_level=level)
+    assert frame["end_offset"].tolist() == [end]
+    assert frame["committed_lag"].tolist() == [end - committed]
+
+
+def test_a_protocol_that_the_broker_does_not_know_is_refused_at_once() -> None:
+    class Old(Cluster):
+        def api_versions(self) -> dict[int, tuple[int, int]]:
+            return {11: (0, 5)}
+
+    group = ConsumerGroup(Old(CONFIG), Membership("g", group_protocol="consumer"), "orders", print)
+    with pytest.raises(kl.UnsupportedError, match=r"group_protocol='consumer'.*4\.0"):
+        group.start()
+    assert not group.running
+
+
+@pytest.mark.parametrize("how", [{"instance_id": "a"}, {"group_protocol": "consumer"}], ids=str)
+def test_a_member_that_is_not_let_in_is_told_why_it_may_be(how: dict[str, Any]) -> None:
+    (value,) = how.values()
+    text = str(not_let_in(Membership("billing", **how), "STABLE"))
+    assert f"{value!r}" in text
+    assert text.startswith("group 'billing' is STABLE")
 
 
 class TestMeter:

@@ -343,6 +343,15 @@ class TestLive:
         assert live.png(self.at(61, 1000)) == fresh.png(self.at(61, 1000))
 
 
+def test_what_a_handler_says_is_text() -> None:
+    assert words.message("\x1b[2J<b>") == (
+        '<span class="kafkalab-message" title="\\x1b[2J&lt;b&gt;">\\x1b[2J&lt;b&gt;</span>'
+    )
+    session = new_session()
+    session.error = kl.HandlerError("\u202e<b>")
+    assert "HandlerError: \\u202e&lt;b&gt;" in words.verdict(session, None)
+
+
 class TestComparison:
     SETUP = new_session().setup
 

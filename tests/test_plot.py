@@ -3,6 +3,7 @@ import sys
 from datetime import timedelta
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,6 +98,29 @@ def test_partitions_are_in_the_order_of_their_numbers() -> None:
 def test_a_null_is_a_group_too() -> None:
     picture = plot.timeline(frame([0, 1, 2], coupon=["SPRING", None, None]), by="coupon")
     assert dict(zip(labels(picture), counts(picture), strict=True)) == {"SPRING": [1], "null": [2]}
+
+
+def test_text_that_reads_as_null_or_as_the_rest_is_a_group_of_its_own() -> None:
+    picture = plot.timeline(frame([0, 1, 2], coupon=["null", None, "all others"]), by="coupon")
+    assert sorted(labels(picture)) == ["'all others'", "'null'", "null"]
+    assert counts(picture) == [[1]] * 3
+    many = ["all others", *(f"c{number}" for number in range(20))]
+    assert labels(plot.timeline(frame([0] * 31, coupon=many + ["all others"] * 10), by="coupon"))[0] == "'all others'"
+
+
+def test_values_that_read_alike_are_two_groups() -> None:
+    picture = plot.timeline(frame([0, 1], coupon=pd.Series([1, "1"], dtype=object)), by="coupon")
+    assert (labels(picture), counts(picture)) == (["1", "1"], [[1], [1]])
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_the_time_is_utc_wherever_it_is_drawn(zone: str) -> None:
+    with mpl.rc_context({"timezone": zone}):
+        picture = plot.timeline(frame([hour * HOUR_MS for hour in range(24)]))
+        picture.canvas.draw()
+        texts = [label.get_text() for label in picture.axes[0].get_xticklabels()]
+    assert texts[:2] == ["Jan-01", "03:00"]
+    assert picture.axes[0].get_xlabel() == "time (UTC)"
 
 
 def test_records_without_a_time_are_counted_in_the_title() -> None:

@@ -73,11 +73,23 @@ class Lookup:
         (NOON, AtTime(NOW_MS)),
         (NOON.replace(tzinfo=None), AtTime(NOW_MS)),
         (NOON.astimezone(timezone(timedelta(hours=-5))), AtTime(NOW_MS)),
-        (NOON + timedelta(microseconds=1_999), AtTime(NOW_MS + 1)),
+        (NOON + timedelta(microseconds=1_999), AtTime(NOW_MS + 2)),
+        (NOON + timedelta(microseconds=1), AtTime(NOW_MS + 1)),
+        (NOON + timedelta(microseconds=1_000), AtTime(NOW_MS + 1)),
+        (datetime(1969, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC), AtTime(0)),
+        (pd.Timestamp("2026-01-01T12:00:00.000000001"), AtTime(NOW_MS + 1)),
+        (timedelta(microseconds=-500), AtTime(NOW_MS)),
+        (timedelta(microseconds=-1_500), AtTime(NOW_MS - 1)),
+        ("-0.5ms", AtTime(NOW_MS)),
+        ("-1.5ms", AtTime(NOW_MS - 1)),
+        ("-0.1s", AtTime(NOW_MS - 100)),
+        (np.timedelta64(-1_500, "us"), AtTime(NOW_MS - 1)),
+        (np.datetime64("2026-01-01"), AtTime(NOW_MS - 43_200_000)),
         (pd.Timestamp("2026-01-01T12:00"), AtTime(NOW_MS)),
         (pd.Timestamp("2026-01-01T13:00", tz="Europe/Berlin"), AtTime(NOW_MS)),
         (np.datetime64("2026-01-01T12:00"), AtTime(NOW_MS)),
-        (np.datetime64("2026-01-01T12:00:00.000999999", "ns"), AtTime(NOW_MS)),
+        (np.datetime64("2026-01-01T12:00:00.000999999", "ns"), AtTime(NOW_MS + 1)),
+        (np.datetime64("2026-01-01T12:00:00.001", "ns"), AtTime(NOW_MS + 1)),
         (timedelta(minutes=-15), AtTime(NOW_MS - 900_000)),
         (pd.Timedelta("-15m"), AtTime(NOW_MS - 900_000)),
         (np.timedelta64(-15, "m"), AtTime(NOW_MS - 900_000)),
@@ -110,9 +122,19 @@ def test_what_people_say_is_understood(given_: Any, meant: ParsedPosition) -> No
         ("@1767225600000000", "beyond the year 9999: epoch milliseconds"),
         (timedelta(minutes=15), "counts back from now and so is negative"),
         (np.timedelta64(15, "m"), "counts back from now and so is negative"),
+        ("-999999999999999999999d", "is no position"),
+        ("-99999999999999999999d", "lies before the year 1"),
+        ("-" + "9" * 400 + "d", r"'-9+\.\.\. is no position"),
+        ("@" + "9" * 5_000, r"'@9+\.\.\. is no position"),
+        ("@" + "9" * 20, "beyond the year 9999"),
+        (timedelta.min, "lies before the year 1"),
+        (np.timedelta64(-(2**62), "D"), "lies before the year 1"),
+        (np.timedelta64(-1, "M"), "is no position"),
+        (np.datetime64(2**62, "Y"), "is no position"),
+        (np.datetime64("-5000-01-01"), "is no position"),
         (pd.NaT, "NaT is no position"),
-        (np.datetime64("NaT"), "NaT is no position"),
-        (np.timedelta64("NaT"), "is no position"),
+        (np.datetime64("NaT", "ms"), "NaT is no position"),
+        (np.timedelta64("NaT", "ms"), "is no position"),
     ],
     ids=repr,
 )
@@ -219,3 +241,10 @@ def test_a_place_outside_the_log_is_refused_with_the_place_and_a_way_out(
 @pytest.mark.parametrize("position", [AtOffset(3), Committed("old")], ids=repr)
 def test_an_offset_that_is_gone_is_an_answer_where_that_is_allowed(position: ParsedPosition) -> None:
     assert resolve(position, Lookup(commits={"old": {0: 3}}), may_be_gone=True) == 3
+
+
+def test_nothing_committed_where_nothing_is_is_the_end() -> None:
+    lookup = Lookup(commits={"g": {0: None}})
+    for start, end, high in ((0, 0, 0), (7, 7, 7)):
+        resolver = Resolver("orders", {0: Watermarks(start, end, high)}, COMMITTED, lookup)
+        assert resolver.resolve({0: Committed("g")}) == {0: end}

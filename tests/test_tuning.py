@@ -46,7 +46,7 @@ from kafkalab.tuning.meter import (
 from kafkalab.tuning.phases import is_live
 from kafkalab.tuning.reader import Reader, TimedPool
 from kafkalab.tuning.search import Cell, Trial
-from kafkalab.tuning.sweep import Journal, SweepResult
+from kafkalab.tuning.sweep import Journal, SweepResult, _trial
 from tests.interrupts import SECONDS, ends, interrupted
 
 if TYPE_CHECKING:
@@ -260,6 +260,31 @@ class TestAdvice:
         assert found == advise(measurement)
         assert found.text.startswith("Bottleneck: ")
         assert found.evidence
+
+    @pytest.mark.parametrize(
+        ("settings", "change"),
+        [
+            (
+                kl.ConsumerSettings(max_partition_fetch_bytes=65_536, fetch_max_bytes=65_536),
+                "fetch_max_bytes 64 KiB -> 1 MiB",
+            ),
+            (
+                kl.ConsumerSettings(max_partition_fetch_bytes=65_536, fetch_max_bytes=131_072),
+                "max_partition_fetch_bytes 64 KiB -> 128 KiB",
+            ),
+        ],
+    )
+    def test_what_is_advised_changes_something(self, settings: kl.ConsumerSettings, change: str) -> None:
+        found = measured({"settings": settings}, fetch_size_avg=9000, **STARVED).advice
+        assert (found.bottleneck, str(found.change)) == ("fetch size", change)
+
+    def test_what_is_at_its_most_is_not_raised(self) -> None:
+        full = kl.ConsumerSettings(queued_max_messages_kbytes=2_097_151, queued_min_messages=10_000_000)
+        found = measured({"settings": full}, burst_records=220_000, bytes_rate=1e9, **SAWTOOTH, **STARVED).advice
+        assert (found.bottleneck, found.change) == ("queue memory", None)
+        crowd: dict[str, Any] = {"ordering": "unordered", "workers": 1000}
+        assert measured(crowd, busy=999, **SEPARATE).advice.change is None
+        assert str(measured({**crowd, "workers": 600}, busy=599, **SEPARATE).advice.change) == "workers 600 -> 1000"
 
     def test_partitions_that_are_read_alike_are_not_hot(self) -> None:
         even = measured(busy=1.2, partition_share=dict.fromkeys(range(4), 0.25), **SEPARATE)
@@ -717,6 +742,12 @@ class TestSweepResult:
         assert found.frame[["low", "high"]].isna().all(axis=None)
         assert "with 200 records/s. It ran once" in found.explain()
         assert found.plot()._repr_png_().startswith(b"\x89PNG")
+
+    def test_a_run_in_which_nothing_came_counts(self) -> None:
+        still = _trial(0, (), 5.0, measured(samples=0))
+        assert still.rates == (0.0,)
+        found = search.rate([still, replace(still, rates=(100.0,)), replace(still, rates=(100.0,))])
+        assert (found.median, found.low) == (100.0, 0.0)
 
     def test_runs_that_differ_are_within_noise(self) -> None:
         cheap, dear = (("workers", 1),), (("workers", 2),)

@@ -256,6 +256,15 @@ def test_a_stopped_table_still_pauses_filters_and_gives_its_rows(
     assert (names["orders_rows_2"]["amount"].tolist(), names["orders_rows"]) == ([7], "taken")
 
 
+def test_a_topics_name_is_text() -> None:
+    cluster = kl.MemoryCluster({"\x1b[31m<b>": 1})
+    table = TailTable(kl.Lab(cluster, cluster).tail("\x1b[31m<b>"))
+    text = Drawn(table).text
+    table.close()
+    assert "\\x1b[31m&lt;b&gt;" in text
+    assert "\x1b" not in text
+
+
 def test_closing_a_table_stops_its_tail(table: TailTable) -> None:
     table.close()
     assert not table._tail.running

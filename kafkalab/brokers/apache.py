@@ -34,7 +34,8 @@ class ApacheKafka:
         How many brokers the cluster has, with the ids 1, 2, 3... One broker is its own controller, more than one have
         a controller beside them, so that each of them can be stopped.
     listeners : collection of str, optional
-        The security protocols to listen on: ``SSL``, ``SASL_PLAINTEXT``, ``SASL_SSL``; ``PLAINTEXT`` is always one.
+        The security protocols to listen on: ``SSL``, ``SASL_PLAINTEXT``, ``SASL_SSL``. ``PLAINTEXT`` is always one, and
+        lets in every user of this machine, without a password.
     users : mapping of str to str, optional
         Passwords by user name, for SASL's mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512. OAUTHBEARER takes
         unsecured tokens of anyone.
@@ -86,8 +87,8 @@ class ApacheKafka:
         Raises
         ------
         BrokerStartError
-            If Java or the jars are missing, or a process ended or was not ready in time; the end of its log is in the
-            message.
+            If Java or the jars are missing, or a process ended or was not ready in time; the end of its log is a
+            note of the error.
         """
         if self._nodes:
             return self

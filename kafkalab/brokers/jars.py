@@ -5,7 +5,6 @@ import hashlib
 import os
 import shutil
 import xml.etree.ElementTree as ET
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,9 +133,15 @@ def _resolve(context: "MavenContext") -> list["Artifact"]:
 
 def _fetch_jar(artifact: "Artifact") -> Path:
     jar = artifact.resolve()
-    if not zipfile.is_zipfile(jar):
-        raise OSError(f"{jar.name} arrived damaged")
+    if hashlib.sha256(jar.read_bytes()).hexdigest() != checksums().get(jar.name):
+        raise OSError(f"{jar.name} arrived damaged, or is not the one that kafkalab was tested with")
     return jar
+
+
+def checksums() -> dict[str, str]:
+    """Return the SHA-256 of each jar of the class path, those of dependencies too: no repository has to be trusted."""
+    lines = Path(__file__).with_name(f"kafka-{KAFKA_VERSION}.sha256").read_text("ascii").splitlines()
+    return {name: digest for digest, name in map(str.split, lines)}
 
 
 def _mirror() -> str | None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kafkalab.brokers.java import KafkaJava
+from kafkalab.brokers.node import failure
 from kafkalab.brokers.properties import text
-from kafkalab.errors import BrokerStartError
 
 CHECKPOINT = "bootstrap.checkpoint"
 
@@ -84,14 +84,23 @@ def _run_storage_tool(kafka: KafkaJava, staging: Path, options: list[str]) -> Pa
     config.write_text(text(properties), "ascii")
     arguments = ("format", "--cluster-id", random_id(), "--config", str(config), *options)
     command = kafka.command("kafka.tools.StorageTool", *arguments, jvm_options=_FAST_START)
+    # A salted password logs in as the password does, and a command line is everyone's to read; this folder is not.
+    told = staging / "arguments"
+    told.write_text("\n".join(map(_quoted, command[1:])), "utf-8")
+    command = [command[0], f"@{told}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - Kafka's own tool
     if done.returncode:
-        raise BrokerStartError(f"Kafka's StorageTool could not format the storage:\n{done.stderr or done.stdout}")
+        raise failure("Kafka's StorageTool could not format the storage", done.stderr or done.stdout)
     return staging / "data" / CHECKPOINT
 
 
+def _quoted(argument: str) -> str:
+    """Write an argument as Java reads it from a file."""
+    escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def _scram_options(users: Mapping[str, str]) -> Iterator[str]:
-    # Salted here, so that no password stands on a command line.
     for user, password in users.items():
         for mechanism, digest in _DIGESTS.items():
             salt = os.urandom(16)

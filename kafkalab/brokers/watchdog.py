@@ -6,6 +6,7 @@ of the pipe is the owner's end, however it came: the command is killed and the f
 command's exit code.
 """
 
+import ctypes
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 
+_PR_SET_PDEATHSIG = 1
 SIGNALS = {b"t": signal.SIGTERM, b"k": signal.SIGKILL, b"p": signal.SIGSTOP, b"c": signal.SIGCONT}
 
 
@@ -21,7 +23,7 @@ def main(folder: str, command: list[str]) -> int:
     # An interrupt is the owner's to handle, also where each process below it is sent one, as VS Code does.
     # The command inherits this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - the owner's own command line
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)  # noqa: S603, PLW1509 - the owner's own command line; there is no other thread yet
     # Without this, a signal meant to end everything here would leave the child behind.
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     orphaned = threading.Event()
@@ -37,6 +39,12 @@ def main(folder: str, command: list[str]) -> int:
     if orphaned.is_set():
         shutil.rmtree(folder, ignore_errors=True)
     return code
+
+
+def _end_with_parent() -> None:
+    """Have Linux kill the command where this process is killed itself, and cannot do it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

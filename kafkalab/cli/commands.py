@@ -16,6 +16,7 @@ from kafkalab.errors import ArgumentError, KafkalabError
 from kafkalab.frame import warn_if_short
 from kafkalab.model import StopReason
 from kafkalab.rows import ERROR_COLUMNS
+from kafkalab.temporal import python_rows
 
 if TYPE_CHECKING:
     import argparse
@@ -85,7 +86,7 @@ def _print(scan: Scan, given: argparse.Namespace) -> None:
     for rows in scan:
         if given.errors is None and "_error" in rows.schema.names and rows["_error"].null_count == rows.num_rows:
             rows = rows.drop_columns([name for name in ERROR_COLUMNS if name in rows.schema.names])  # noqa: PLW2901 - the rows as they are shown
-        sys.stdout.writelines(f"{line(row)}\n" for row in rows.to_pylist())
+        sys.stdout.writelines(f"{line(row)}\n" for row in python_rows(rows))
         sys.stdout.flush()
 
 

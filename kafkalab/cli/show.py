@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kafkalab.export.formats import as_json
+from kafkalab.rows import ERROR_COLUMNS
+from kafkalab.temporal import python_rows
 from kafkalab.text import safe
 
 if TYPE_CHECKING:
@@ -23,8 +25,7 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a frame's rows, its index among them if it has a name."""
     if frame.index.name is not None:
         frame = frame.reset_index()
-    rows: list[dict[str, Any]] = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
-    return rows
+    return python_rows(pa.Table.from_pandas(frame, preserve_index=False))
 
 
 def show(rows: Iterable[Mapping[str, Any]], *, as_lines: bool) -> None:
@@ -83,15 +84,16 @@ def plain_line(row: Mapping[str, Any]) -> str:
     """
     place = "".join(_parts(row))
     rest = {name: value for name, value in row.items() if name not in _PLACE and value is not None}
-    if "_error" in rest:
-        # The bytes stand for what could not be read.
-        rest = {"value": rest.get("_raw", b"")}
+    _, raw, raw_key = (rest.pop(name, None) for name in ERROR_COLUMNS)
+    # The bytes stand for what could not be read.
+    rest = rest if raw is None else {"value": raw}
+    key = row.get("key") if raw_key is None else raw_key
     values = [_cell(value) if name == "value" else f"{safe(name)}={_cell(value)}" for name, value in rest.items()]
-    shown = [place, _cell(row.get("timestamp")), _cell(row.get("key")), " ".join(values)]
+    shown = [place, _cell(row.get("timestamp")), _cell(key), " ".join(values)]
     return "  ".join(text for text in shown if text)
 
 
 def _parts(row: Mapping[str, Any]) -> Iterator[str]:
     for name, form in (("topic", "{}"), ("partition", "[{}]"), ("offset", "@{}")):
         if name in row:
-            yield form.format(row[name])
+            yield form.format(safe(str(row[name])))

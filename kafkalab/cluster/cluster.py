@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Self
 
 from kafkalab.cluster.native import NativeCluster
 from kafkalab.cluster.portable import PortableCluster
-from kafkalab.errors import ArgumentError, AuthenticationError, BrokerUnreachableError, KafkalabError, TlsError
+from kafkalab.errors import (
+    ArgumentError,
+    AuthenticationError,
+    BrokerUnreachableError,
+    KafkalabError,
+    TlsError,
+    UnsupportedError,
+)
 from kafkalab.net.coverage import unsupported_option
 
 if TYPE_CHECKING:
@@ -204,7 +211,7 @@ class Cluster:
         """Return why there is no way in for native connections; without the frames, which may hold passwords."""
         try:
             self._native.connect()
-        except (BrokerUnreachableError, TlsError, AuthenticationError) as error:
+        except (BrokerUnreachableError, TlsError, AuthenticationError, UnsupportedError) as error:
             return error.with_traceback(None)
         return None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from kafkalab.errors import OfflinePartitionError, UnknownPartitionError, UnknownTopicError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from kafkalab.model import PartitionInfo, TopicInfo, TopicPartition, Watermarks
     from kafkalab.net.client import Stops
@@ -131,3 +131,8 @@ def offline(topic: str, part: PartitionInfo) -> OfflinePartitionError:
     verb = "are" if len(away) != 1 else "is"
     text = f"the partition has no leader, {brokers} {verb} away: try again when they are back, or leave it out"
     return OfflinePartitionError(text, topic=topic, partition=part.partition)
+
+
+def offline_among(info: TopicInfo, partitions: Collection[int]) -> list[OfflinePartitionError]:
+    """Return the errors for partitions of a topic that have no leader."""
+    return [offline(info.name, part) for part in info.partitions if part.partition in partitions]

@@ -49,6 +49,7 @@ _LONGEST_LOOK_S = 300.0
 _MOMENT_S = 5.0
 _FIRST_LOOK_S = 2.0
 _UNKNOWN_TIME = -2
+_SETTLING_S = 0.5
 _NO_ID = bytes(16)
 
 Found: TypeAlias = "dict[int, tuple[int, int]]"
@@ -432,7 +433,7 @@ class NativeCluster:
         if not group_id:
             raise ArgumentError("group_id is empty: name a consumer group, see group_ids()")
         self.connect()
-        call, error = self._call(), None
+        call, error, moved = self._call(), None, False
         for seconds in call.attempts():
             code = 0 if create else self._metadata([OFFSETS_TOPIC], call)[0][0]
             there = code in (0, _NO_LEADER_YET)
@@ -444,16 +445,21 @@ class NativeCluster:
                 if coordinator is None
                 else self._client.each({coordinator: asked}, seconds, call)[coordinator]
             )
-            if not isinstance(told, list):
-                continue
-            code = code_of(told)
+            code = code_of(told) if isinstance(told, list) else _NOT_COORDINATOR
             if coordinator is None and code != _GROUP_NOT_ALLOWED:
                 return None  # nobody lists it, and this client may see it
-            if not code:
-                return told
-            error = translate(KafkaError(code), group_id=group_id)
-            if code not in _COORDINATOR_MOVES:
-                raise error
+            if isinstance(told, list) and not code:
+                if create or not moved:
+                    return told
+                # A new coordinator knows the commits that the replicas have confirmed to it: none at first.
+                moved = False
+                call.pause(_SETTLING_S)
+                continue
+            moved = True
+            if isinstance(told, list):
+                error = translate(KafkaError(code), group_id=group_id)
+                if code not in _COORDINATOR_MOVES:
+                    raise error
         raise error or call.given_up(self._client)
 
     def _coordinator(self, group_id: str, call: Call) -> Address:

@@ -188,7 +188,19 @@ class PortableCluster:
             if not hidden:
                 break
             last |= self._list_offsets(topic, dict.fromkeys(hidden, OffsetSpec.max_timestamp()))
-        return {p: (_time(first.get(p)), _greatest(first.get(p), last.get(p))) for p in partitions}
+        for partition in self._later(topic, first, last):
+            last.pop(partition)
+        return {p: (_time(first.get(p)), _time(last.get(p))) for p in partitions}
+
+    def _later(
+        self, topic: str, first: Mapping[int, ListOffsetsResultInfo], last: Mapping[int, ListOffsetsResultInfo]
+    ) -> list[int]:
+        """Return the partitions that have a record later than their greatest: a broker before 3.0 knows none."""
+        same = {
+            p: found.timestamp for p, found in first.items() if found.offset == last[p].offset and found.offset >= 0
+        }
+        later = self._list_offsets(topic, {p: OffsetSpec.for_timestamp(at + 1) for p, at in same.items()})
+        return [partition for partition, found in later.items() if found.offset >= 0]
 
     def committed_offsets(self, group_id: str, topic: str) -> dict[int, int | None]:
         """Return a group's committed offset in every partition of a topic; None where it has none."""
@@ -213,16 +225,16 @@ class PortableCluster:
     def members(self, group_id: str) -> tuple[str, list[str]]:
         """Return a group's state, and who is in it: client, member and host of each."""
         self.connect()
-        # A client that has asked a coordinator before ends the process, or waits for ever, where that has moved.
-        asking = Admin(self._config, self._timeout)
 
         def describe(seconds: float) -> ConsumerGroupDescription:
-            futures = asking.client.describe_consumer_groups([group_id], request_timeout=max(seconds, 1))
+            # A client that has asked a coordinator before ends the process, or waits for ever, where that has moved.
+            client = Admin(self._config, self._timeout).client
+            futures = client.describe_consumer_groups([group_id], request_timeout=max(seconds, 1))
             described: ConsumerGroupDescription = futures[group_id].result()
             return described
 
         try:
-            found = asking.ask(describe, retried=(*NO_ANSWER, *COORDINATOR_MOVES), group_id=group_id)
+            found = self._of_group(group_id, describe)
         except KafkalabError as error:
             cause = error.__cause__
             if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
@@ -383,13 +395,6 @@ def _offset(answer: ListOffsetsResultInfo | KafkaException) -> ListOffsetsResult
 
 def _time(found: ListOffsetsResultInfo | None) -> int | None:
     return found.timestamp if found is not None and found.timestamp >= 0 else None
-
-
-def _greatest(first: ListOffsetsResultInfo | None, last: ListOffsetsResultInfo | None) -> int | None:
-    """Return the greatest timestamp; a broker before 3.0 gives the first one's for it, which is not believed."""
-    if first is not None and last is not None and first.offset == last.offset:
-        return None
-    return _time(last)
 
 
 def _described(answer: TopicDescription | KafkaException) -> TopicInfo | KafkaError:

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from kafkalab import _native
 from kafkalab.decode.avro_plan import Plan
-from kafkalab.decode.avro_types import Schemas
+from kafkalab.decode.avro_schema import Schemas
 from kafkalab.decode.framing import NO_REGISTRY, Framed
 from kafkalab.decode.joining import of_schema, storable
 from kafkalab.decode.registry import Registry
-from kafkalab.decode.unfit import Unfit
+from kafkalab.decode.unfit import Unfit, held
 from kafkalab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Avro:
         columns then, whatever wrote the values.
     registry : Registry or str, optional
         The registry or its URL, where the connection does not name it by ``schema.registry.url``.
+    framed : bool
+        Whether an id stands before values whose schema is given; it is passed over.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class Avro:
     schema: str | Mapping[str, Any] | list[Any] | None = None
     reader_schema: str | Mapping[str, Any] | list[Any] | None = None
     registry: Registry | str | None = None
+    framed: bool = False
     _writer: Schemas | None = field(init=False, repr=False, compare=False, default=None)
     _reader: Schemas | None = field(init=False, repr=False, compare=False, default=None)
     _columns: pa.Schema | None = field(init=False, repr=False, compare=False, default=None)
@@ -68,15 +71,19 @@ class Avro:
         if isinstance(self.registry, str):
             object.__setattr__(self, "registry", Registry(self.registry))
         try:
-            for name, given in (("_writer", self.schema), ("_reader", self.reader_schema)):
-                if given is not None:
-                    object.__setattr__(self, name, Schemas.parse(given))
-            known = self._writer or self._reader
-            if known is not None:
-                columns = Plan.of(known, self._reader).columns
-                object.__setattr__(self, "_columns", storable(columns.empty_table()).schema)
+            with held():
+                self._look_at_schemas()
         except Unfit as error:
             raise ArgumentError(f"a schema given to kl.Avro: {error}") from error
+
+    def _look_at_schemas(self) -> None:
+        for name, given in (("_writer", self.schema), ("_reader", self.reader_schema)):
+            if given is not None:
+                object.__setattr__(self, name, Schemas.parse(given))
+        known = self._writer or self._reader
+        if known is not None:
+            columns = Plan.of(known, self._reader).columns
+            object.__setattr__(self, "_columns", storable(columns.empty_table()).schema)
 
     @property
     def known(self) -> Known | None:
@@ -100,7 +107,8 @@ class Avro:
     def decoder(self, wanted: Collection[str] | None = None) -> Decoder:
         """Return a decoder, which keeps the schemas that it has seen."""
         if self._writer is not None:
-            return _decoder(Plan.of(self._writer, self._reader, wanted))
+            plan = Plan.of(self._writer, self._reader, wanted)
+            return Framed(lambda _, front: _decoder(plan, front)) if self.framed else _decoder(plan)
         registry = self.bound(None).registry
         return Framed(partial(_choose, cast("Registry", registry), self._reader, wanted))
 
@@ -114,8 +122,9 @@ def _choose(
     if found.kind != "AVRO":
         return f"schema id {schema_id} is none of Avro, but of {found.kind}"
     try:
-        writer = Schemas.parse(found.text, [text for _, text in found.references])
-        plan = Plan.of(writer, reader, wanted)
+        with held():
+            writer = Schemas.parse(found.text, [text for _, text in found.references])
+            plan = Plan.of(writer, reader, wanted)
     except Unfit as error:
         return f"schema id {schema_id}: {error}"
     return _decoder(plan, front, f" as schema id {schema_id} has it")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from kafkalab.decode.avro_types import UNIONS, kind_of
+from kafkalab.decode.avro_schema import UNIONS
+from kafkalab.decode.avro_types import kind_of
 from kafkalab.decode.unfit import Unfit
 
 if TYPE_CHECKING:
-    from kafkalab.decode.avro_types import Schema, Schemas
+    from kafkalab.decode.avro_schema import Schema, Schemas
 
 
 def written(schemas: Schemas, schema: Schema, default: Any) -> bytes:
@@ -22,13 +23,13 @@ def written(schemas: Schemas, schema: Schema, default: Any) -> bytes:
 
     Examples
     --------
-    >>> from kafkalab.decode.avro_types import Schemas
+    >>> from kafkalab.decode.avro_schema import Schemas
     >>> written(Schemas("int", {}), "int", -1), written(Schemas("string", {}), ["null", "string"], "ab")
     (b'\x01', b'\x02\x04ab')
     """
     try:
         return _written(schemas, schemas.of(schema), default)
-    except (TypeError, ValueError, KeyError, AttributeError, struct.error, OverflowError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, struct.error, OverflowError, RecursionError) as error:
         raise Unfit(f"a default is no value of its type: {error}") from error
 
 

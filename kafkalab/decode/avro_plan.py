@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from kafkalab import _native
 from kafkalab.decode.avro_default import written
+from kafkalab.decode.avro_schema import UNIONS
 from kafkalab.decode.avro_types import (
-    UNIONS,
     Types,
     branches_of,
     digits_of,
@@ -18,12 +18,12 @@ from kafkalab.decode.avro_types import (
     kind_of,
     logical_of,
 )
-from kafkalab.decode.unfit import Unfit
+from kafkalab.decode.unfit import Count, Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from kafkalab.decode.avro_types import Schema, Schemas
+    from kafkalab.decode.avro_schema import Schema, Schemas
 
     Node: TypeAlias = tuple[Any, ...]
 
@@ -34,6 +34,11 @@ _WIDENED = {
     "string": ("bytes",),
     "bytes": ("string",),
 }
+
+
+_MOST_PARTS = 1 << 20
+"""Parts and symbols that one schema may be compared with another by."""
+_NAMES_TOLD = 5
 
 
 @dataclass(slots=True)
@@ -70,12 +75,13 @@ class Plan:
         if not pa.types.is_struct(kind) or logical_of(made.reader.of(root)) == "duration":
             node, kind = ("record", [("", node, 0)], []), pa.struct([("", kind)])
         names = [column.name for column in kind.fields]
-        kept = [name for name in names if not name or wanted is None or name in wanted]
+        kept = [number for number, name in enumerate(names) if not name or wanted is None or name in wanted]
         if node[0] in ("union", "member"):
-            node = _projected(node, {names.index(name): number for number, name in enumerate(kept)})
-        columns = pa.schema([kind.field(names.index(name)) for name in kept])
+            node = _projected(node, {number: column for column, number in enumerate(kept)})
+        columns = pa.schema([kind.field(number) for number in kept])
         native = _native.AvroPlan(node, made.named_nodes(), columns)
-        return cls(native, columns, [*left_out, *(name for name in names if name not in kept)])
+        others = set(range(len(names))).difference(kept)
+        return cls(native, columns, [*left_out, *(names[number] for number in sorted(others))])
 
 
 def _pruned(schemas: Schemas, root: Schema, wanted: Collection[str] | None) -> tuple[Schema, list[str]]:
@@ -88,7 +94,7 @@ def _pruned(schemas: Schemas, root: Schema, wanted: Collection[str] | None) -> t
         return [branch for branch, _ in pairs], [name for _, names in pairs for name in names]
     if isinstance(root, dict) and kind_of(root) == "record":
         kept = [part for part in root["fields"] if part["name"] in wanted]
-        return {**root, "fields": kept}, [part["name"] for part in root["fields"] if part not in kept]
+        return {**root, "fields": kept}, [part["name"] for part in root["fields"] if part["name"] not in wanted]
     return root, []
 
 
@@ -111,12 +117,14 @@ class _Resolution:
     reader: Schemas
     _numbers: dict[str, int] = field(default_factory=dict)
     _named: dict[int, Node] = field(default_factory=dict)
+    _parts: Count = field(default_factory=lambda: Count(_MOST_PARTS, "parts"))
 
     def named_nodes(self) -> list[Node]:
         return [self._named[number] for number in range(len(self._named))]
 
     def read(self, writer: Schema, reader: Schema) -> Node:
         writer, reader = self.writer.of(writer), self.reader.of(reader)
+        self._parts.add()
         if isinstance(writer, UNIONS):
             return "union", [self._branch(branch, reader) for branch in writer]
         if isinstance(reader, UNIONS):
@@ -130,7 +138,7 @@ class _Resolution:
             return kind, self.read(writer["items"], reader["items"])
         if kind == "map" and isinstance(writer, dict) and isinstance(reader, dict):
             return kind, self.read(writer["values"], reader["values"])
-        return _scalar_node(writer, reader)
+        return self._scalar(writer, reader)
 
     def _branch(self, writer: Schema, reader: Schema) -> Node:
         try:
@@ -141,12 +149,13 @@ class _Resolution:
     def _into_union(self, writer: Schema, union: list[Any] | tuple[Any, ...]) -> Node:
         for fits in (_same, self._fits):
             for branch in union:
+                self._parts.add()
                 if fits(writer, self.reader.of(branch)):
                     branches = branches_of(self.reader, union)
                     node = self.read(writer, branch)
                     is_member = len(branches) > 1 and branch in branches
                     return ("member", branches.index(branch), node) if is_member else node
-        names = ", ".join(_named(self.reader.of(branch)) for branch in union)
+        names = ", ".join(_named(self.reader.of(branch)) for branch in union[:_NAMES_TOLD])
         raise Unfit(f"{_named(writer)} was written where one of {names} is to be read")
 
     def _fits(self, writer: Schema, reader: Schema) -> bool:
@@ -155,15 +164,15 @@ class _Resolution:
         given, asked = logical_of(writer), logical_of(reader)
         if given and asked and given != asked:
             return False
+        if (given == "decimal" or asked == "decimal") and not _same_digits(writer, reader):
+            return False
         if kind != wanted:
-            return wanted in _WIDENED.get(kind, ()) or (given == asked == "uuid") or (given == asked == "decimal")
+            return wanted in _WIDENED.get(kind, ()) or (given == asked and given in ("uuid", "decimal"))
         if not isinstance(writer, dict) or not isinstance(reader, dict):
             return True
-        if given == asked == "decimal" and digits_of(writer) != digits_of(reader):
-            return False
         if kind in ("record", "enum", "fixed") and not _alike(writer, reader):
             return False
-        return kind != "fixed" or asked is not None or writer["size"] == reader["size"]
+        return kind != "fixed" or given == asked == "decimal" or writer["size"] == reader["size"]
 
     def _record(self, writer: dict[str, Any], reader: dict[str, Any]) -> Node:
         columns = {part["name"]: number for number, part in enumerate(reader["fields"])}
@@ -190,27 +199,55 @@ class _Resolution:
         """Return how a value is passed over."""
         writer = self.writer.of(writer)
         kind = kind_of(writer)
+        self._parts.add()
         if isinstance(writer, UNIONS):
             return "union", [self.skip(branch) for branch in writer]
         if isinstance(writer, str):
-            return _scalar_node(writer, writer)
-        if kind == "record":
-            return "named", self._number(writer)
+            return self._scalar(writer, writer)
+        if kind in ("record", "enum"):
+            return "named", self._number(writer, kind)
         if kind in ("array", "map"):
             return kind, self.skip(writer["items" if kind == "array" else "values"])
-        return _scalar_node(writer, writer)
+        return self._scalar(writer, writer)
 
-    def _number(self, writer: dict[str, Any]) -> int:
+    def _number(self, writer: dict[str, Any], kind: str) -> int:
         name = writer["name"]
         if name not in self._numbers:
             number = self._numbers[name] = len(self._numbers)
-            fields = [(part["name"], self.skip(part["type"]), None) for part in writer["fields"]]
-            self._named[number] = ("record", fields, [])
+            if kind == "enum":
+                self._named[number] = self._scalar(writer, writer)
+            else:
+                fields = [(part["name"], self.skip(part["type"]), None) for part in writer["fields"]]
+                self._named[number] = ("record", fields, [])
         return self._numbers[name]
+
+    def _scalar(self, writer: Schema, reader: Schema) -> Node:
+        kind, logical = kind_of(writer), logical_of(reader)
+        if logical == "decimal" and isinstance(writer, dict | str):
+            return "decimal", writer["size"] if isinstance(writer, dict) and kind == "fixed" else None
+        if kind == "enum" and isinstance(writer, dict) and isinstance(reader, dict):
+            return kind, self._symbols(writer["symbols"], reader)
+        if kind == "fixed" and isinstance(writer, dict):
+            return (logical,) if logical else (kind, writer["size"])
+        return ("bytes",) if kind == "string" else (kind,)
+
+    def _symbols(self, written: list[str], reader: dict[str, Any]) -> list[str | None]:
+        self._parts.add(len(written))
+        known, default = set(reader["symbols"]), reader.get("default")
+        others = default if isinstance(default, str) else None
+        return [name if name in known else others for name in written]
 
 
 def _same(writer: Schema, reader: Schema) -> bool:
     return full_name(writer) == full_name(reader) and logical_of(writer) == logical_of(reader)
+
+
+def _same_digits(writer: Schema, reader: Schema) -> bool:
+    """Whether a decimal is read as one of the same digits; its bytes may be read as such, and one may be without."""
+    given, asked = (logical_of(schema) == "decimal" for schema in (writer, reader))
+    if given and asked and isinstance(writer, dict) and isinstance(reader, dict):
+        return digits_of(writer) == digits_of(reader)
+    return kind_of(writer) in ("bytes", "fixed") and kind_of(writer) == kind_of(reader)
 
 
 def _alike(writer: dict[str, Any], reader: dict[str, Any]) -> bool:
@@ -221,16 +258,6 @@ def _alike(writer: dict[str, Any], reader: dict[str, Any]) -> bool:
 
 def _named(schema: Schema) -> str:
     logical = logical_of(schema)
-    return f"{full_name(schema)} ({logical})" if logical else full_name(schema)
-
-
-def _scalar_node(writer: Schema, reader: Schema) -> Node:
-    kind, logical = kind_of(writer), logical_of(reader)
-    if logical == "decimal" and isinstance(writer, dict | str):
-        return "decimal", writer["size"] if isinstance(writer, dict) and kind == "fixed" else None
-    if kind == "enum" and isinstance(writer, dict) and isinstance(reader, dict):
-        default = reader.get("default")
-        return kind, [name if name in reader["symbols"] else default for name in writer["symbols"]]
-    if kind == "fixed" and isinstance(writer, dict):
-        return (logical,) if logical else (kind, writer["size"])
-    return ("bytes",) if kind == "string" else (kind,)
+    digits = digits_of(schema) if logical == "decimal" and isinstance(schema, dict) else None
+    shown = f"{logical}({digits[0]}, {digits[1]})" if digits else logical
+    return f"{full_name(schema)} ({shown})" if shown else full_name(schema)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from kafkalab.decode.unfit import Unfit
-from kafkalab.errors import UnsupportedError
+from kafkalab.decode.avro_schema import UNIONS
+from kafkalab.decode.unfit import MOST_COLUMNS, Count, Unfit, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    Schema: TypeAlias = "str | dict[str, Any] | list[Any] | tuple[Any, ...]"
+    from kafkalab.decode.avro_schema import Schema, Schemas
 
 _PRIMITIVES = {
     "null": pa.null(),
@@ -38,51 +38,10 @@ _LOGICAL = {
 }
 _DURATION = pa.struct([(name, pa.uint32()) for name in ("months", "days", "milliseconds")])
 _DURATION_BYTES, _UUID_BYTES = 12, 16
-UNIONS = (list, tuple)
 _DEEPEST = 64
+_WIDEST_FIXED = 1024
+"""Bytes of longer ones are of any length for Arrow: nulls among them would take as much as values."""
 _MOST_DIGITS_128, _MOST_DIGITS = 38, 76
-
-
-@dataclass(frozen=True, slots=True)
-class Schemas:
-    """A parsed schema, and the types in it that have names."""
-
-    root: Schema
-    named: Mapping[str, dict[str, Any]]
-
-    @classmethod
-    def parse(cls, given: Any, references: Iterable[Any] = ()) -> Schemas:
-        """Read a schema, given as JSON text or as what that says; those that it refers to come first.
-
-        Raises
-        ------
-        Unfit
-            It is no Avro schema.
-        """
-        try:
-            from fastavro.schema import SchemaParseException, UnknownType, parse_schema
-        except ImportError as error:
-            message = 'Avro needs the package fastavro, which is not installed: pip install "kafkalab[registry]"'
-            raise UnsupportedError(message) from error
-        named: dict[str, dict[str, Any]] = {}
-        try:
-            for reference in references:
-                parse_schema(_loaded(reference), named)
-            return cls(parse_schema(_loaded(given), named), named)
-        except UnknownType as error:
-            raise Unfit(f"no Avro schema: the type {error.name!r} is not known") from error
-        except (SchemaParseException, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise Unfit(f"no Avro schema: {error}") from error
-
-    def of(self, schema: Schema) -> Schema:
-        """Return what a name stands for."""
-        return self.named.get(schema, schema) if isinstance(schema, str) else schema
-
-
-def _loaded(given: Any) -> Any:
-    if not isinstance(given, str) or given in _PRIMITIVES:
-        return given
-    return json.loads(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +49,12 @@ class Types:
     """The Arrow types of a schema."""
 
     schemas: Schemas
+    _columns: Count = field(default_factory=lambda: Count(MOST_COLUMNS, "columns"))
 
     def of(self, schema: Schema, inside: tuple[str, ...] = ()) -> pa.DataType:
         """Return the type of a part of the schema, that stands inside of named types."""
         schema = self.schemas.of(schema)
+        self._columns.add()
         if len(inside) > _DEEPEST:
             raise Unfit(f"it is nested deeper than {_DEEPEST} levels")
         if isinstance(schema, UNIONS):
@@ -137,21 +98,28 @@ def kind_of(schema: Schema) -> str:
 
 def logical_of(schema: Schema) -> str | None:
     """Return the logical type that counts: one that does not fit its schema is as if it was not there."""
-    if not isinstance(schema, dict) or "logicalType" not in schema:
+    logical = schema.get("logicalType") if isinstance(schema, dict) else None
+    if not isinstance(schema, dict) or not isinstance(logical, str):
         return None
-    kind, logical, size = kind_of(schema), schema["logicalType"], schema.get("size")
+    kind, size = kind_of(schema), schema.get("size")
     known = (kind, logical) in _LOGICAL or (
         (logical == "uuid" and (kind == "string" or size == _UUID_BYTES))
         or (logical == "duration" and size == _DURATION_BYTES)
-        or (logical == "decimal" and kind in ("bytes", "fixed") and digits_of(schema) is not None)
+        or (logical == "decimal" and kind in ("bytes", "fixed") and _has_room(schema))
     )
-    return str(logical) if known else None
+    return logical if known else None
+
+
+def _has_room(schema: dict[str, Any]) -> bool:
+    """Whether there are such decimals, and a fixed can hold them."""
+    digits, size = digits_of(schema), schema.get("size")
+    return digits is not None and (size is None or digits[0] <= math.log10(2) * (8 * size - 1))
 
 
 def digits_of(schema: dict[str, Any]) -> tuple[int, int] | None:
     """Return a decimal's digits, in all and behind the point, if there are such decimals."""
     precision, scale = schema.get("precision"), schema.get("scale", 0)
-    if not isinstance(precision, int) or not isinstance(scale, int):
+    if type(precision) is not int or type(scale) is not int:
         return None
     return (precision, scale) if 0 <= scale <= precision and 0 < precision <= _MOST_DIGITS else None
 
@@ -177,7 +145,7 @@ def _fixed(schema: dict[str, Any]) -> pa.DataType:
         return _decimal(schema)
     if logical:
         return pa.string() if logical == "uuid" else _DURATION
-    return pa.binary(schema["size"]) if schema["size"] else pa.binary()
+    return pa.binary(schema["size"]) if 0 < schema["size"] <= _WIDEST_FIXED else pa.binary()
 
 
 def branches_of(schemas: Schemas, union: Iterable[Any]) -> list[Any]:
@@ -194,4 +162,6 @@ def branch_names(schemas: Schemas, branches: Iterable[Any]) -> list[str]:
     """Return names of branches: without a namespace, where that tells them apart."""
     full = [full_name(schemas.of(branch)) for branch in branches]
     short = [name.rpartition(".")[2] for name in full]
+    if len(set(full)) < len(full):
+        raise Unfit(f"a union has two branches of one name: {shortened(full)}")
     return short if len(set(short)) == len(short) else full

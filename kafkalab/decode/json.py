@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _GIVEN = {b"kafkalab": b"given"}
 _BEFORE_AND_AFTER = "\ufeff \n\r\t"
-_MOST_CELLS = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +94,11 @@ class _Decoder:
     ) -> None:
         self._types = {given.name: given.type for given in types}
         self._given = {given.name: natural(given).with_metadata(_GIVEN) for given in types}
-        self._start = pa.schema(list(self._given.values()))
-        self._found = self._start
+        self._found = pa.schema(list(self._given.values()))
         self._skip = skip
         self._native_decode = partial(_native.decode_json, wanted=wanted, flatten=flatten, closed=closed, skip=skip)
 
     def __call__(self, values: pa.Array) -> Decoded:
-        if len(self._found) * len(values) > _MOST_CELLS:
-            self._found = self._start
         rows, decoded = self._decode(values)
         errors = dict(decoded.errors)
         fitted, misfits = fit(rows, self._types)

@@ -14,7 +14,7 @@ from kafkalab.decode.joining import of_schema, storable
 from kafkalab.decode.protobuf_files import Files, indexed
 from kafkalab.decode.protobuf_plan import Plan
 from kafkalab.decode.registry import Registry
-from kafkalab.decode.unfit import Unfit
+from kafkalab.decode.unfit import Unfit, held
 from kafkalab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def _choose(registry: Registry, wanted: Collection[str] | None, schema_id: int, 
     if found.kind != "PROTOBUF":
         return f"schema id {schema_id} is none of Protobuf, but of {found.kind}"
     try:
-        plan = Plan.of(indexed(found, front), wanted)
+        with held():
+            plan = Plan.of(indexed(found, front), wanted)
     except Unfit as error:
         return f"schema id {schema_id}: {error}"
     return _decoder(plan, front, schema_id)

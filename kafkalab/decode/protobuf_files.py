@@ -5,20 +5,28 @@ from __future__ import annotations
 import base64
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kafkalab.decode.framing import ID_BYTES
 from kafkalab.decode.unfit import Unfit
 from kafkalab.errors import ArgumentError, UnsupportedError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from google.protobuf.descriptor import Descriptor, FileDescriptor
     from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
     from google.protobuf.descriptor_pool import DescriptorPool
 
     from kafkalab.decode.registry import RegisteredSchema
+
+
+class _HasName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+File = TypeVar("File", bound=_HasName)
 
 _SHIPPED = ("google/", "confluent/")
 _MAIN = "kafkalab/main.proto"
@@ -66,8 +74,7 @@ class Files:
             raise Unfit("descriptors are no FileDescriptorSet") from error
         files = {file.name: file for file in given.file}
         pool = _pool()
-        for file in given.file:
-            _add(pool, file, files, set())
+        _add(pool, list(given.file), files)
         try:
             return pool.FindMessageTypeByName(self.message)
         except KeyError:
@@ -86,7 +93,7 @@ def indexed(schema: RegisteredSchema, front: bytes) -> Descriptor:
     files = {name: _file(text, name) for name, text in schema.references}
     main = _file(schema.text, _MAIN)
     pool = _pool()
-    _add(pool, main, files, set())
+    _add(pool, [main], files)
     indexes = _indexes(front[ID_BYTES:])
     messages, path = main.message_type, [main.package] if main.package else []
     for index in indexes:
@@ -127,32 +134,41 @@ def _file(text: str, name: str) -> FileDescriptorProto:
 def _with_imports(file: FileDescriptor) -> FileDescriptorSet:
     """Return a file and all that it imports, each behind those that it needs."""
     found: FileDescriptorSet = _descriptor_pb2().FileDescriptorSet()
-    seen: set[str] = set()
-
-    def add(part: FileDescriptor) -> None:
-        if part.name not in seen:
-            seen.add(part.name)
-            for other in part.dependencies:
-                add(other)
-            part.CopyToProto(found.file.add())
-
-    add(file)
+    for part in _each_behind_its_own([file], lambda part: part.dependencies):
+        part.CopyToProto(found.file.add())
     return found
 
 
-def _add(
-    pool: DescriptorPool, file: FileDescriptorProto, files: Mapping[str, FileDescriptorProto], seen: set[str]
-) -> None:
-    """Add a file to a pool, after those that it imports."""
-    if file.name in seen:
-        return
-    seen.add(file.name)
-    for name in file.dependency:
-        _add(pool, files[name] if name in files else _shipped(name), files, seen)
-    try:
-        pool.Add(file)
-    except TypeError as error:
-        raise Unfit(f"the file {file.name} cannot be used: {error}") from error
+def _add(pool: DescriptorPool, given: Sequence[FileDescriptorProto], files: Mapping[str, FileDescriptorProto]) -> None:
+    """Add files to a pool, each after those that it imports."""
+
+    def imported(file: FileDescriptorProto) -> Iterator[FileDescriptorProto]:
+        return (files[name] if name in files else _shipped(name) for name in dict.fromkeys(file.dependency))
+
+    for file in _each_behind_its_own(given, imported):
+        try:
+            pool.Add(file)
+        except TypeError as error:
+            raise Unfit(f"the file {file.name} cannot be used: {error}") from error
+
+
+def _each_behind_its_own(given: Iterable[File], imported: Callable[[File], Iterable[File]]) -> Iterator[File]:
+    """Yield files by name, each once, and each behind those that it imports."""
+    seen = set[str]()
+    for first in given:
+        if first.name in seen:
+            continue
+        seen.add(first.name)
+        open_files = [(first, iter(imported(first)))]
+        while open_files:
+            file, rest = open_files[-1]
+            other = next((part for part in rest if part.name not in seen), None)
+            if other is None:
+                yield file
+                open_files.pop()
+            else:
+                seen.add(other.name)
+                open_files.append((other, iter(imported(other))))
 
 
 def _shipped(name: str) -> FileDescriptorProto:

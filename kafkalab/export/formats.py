@@ -21,7 +21,7 @@ from kafkalab.decode.base import JSON_TEXT
 from kafkalab.decode.joining import as_text
 from kafkalab.errors import ArgumentError, DecodeError, did_you_mean
 from kafkalab.fetch.base import TIMESTAMP_TYPES
-from kafkalab.frame import printable
+from kafkalab.temporal import is_outside, python_rows, python_values, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -83,7 +83,7 @@ def file_format(name: str, *, escape_formulas: bool = False) -> FileFormat:
     if name != "csv":
         message = f"escape_formulas is for programs that open CSV, not for {name!r}: leave it out"
         raise ArgumentError(message)
-    return FileFormat(lambda table: _escaped(_flat(table)), _csv, _read_csv)
+    return FileFormat(lambda table: _escaped(_flat(table)), _Csv, _read_csv)
 
 
 @contextmanager
@@ -105,8 +105,7 @@ def whole(writer: Writer, receipt: Callable[[], str]) -> Iterator[Writer]:
 
 
 def _readable(table: pa.Table) -> pa.Table:
-    """Return the rows with bytes as text and times that can be written, for formats of text."""
-    table = printable(table)
+    """Return the rows with bytes as text, for formats of text."""
     for number, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):
             table = table.set_column(number, column.name, table[column.name].cast(pa.string()))
@@ -123,28 +122,15 @@ def _readable(table: pa.Table) -> pa.Table:
 def _text(table: pa.Table, name: str) -> pa.Array:
     decoded = text.decode(table[name].cast(pa.binary()).combine_chunks())
     for row, error in decoded.errors.items():
-        raise _unwritable(table, row, f"{name}: {error}, and this format has no bytes", name)
+        place = {
+            part: table[part][row].as_py() for part in ("topic", "partition", "offset") if part in table.schema.names
+        }
+        message = (
+            f"{name}: {error}, and this format has no bytes: export as 'parquet' or 'feather', or without {name!r}"
+        )
+        raise DecodeError(message, **place)
     ((_, _, texts),) = decoded
     return texts
-
-
-def _values(table: pa.Table | pa.RecordBatch, name: str) -> list[Any]:
-    """Return a column's values, each of which Python has: Arrow's years and dates go further than Python's."""
-    column = table[name]
-    try:
-        return column.to_pylist()  # type: ignore[no-any-return]  # a list
-    except (OverflowError, ValueError):
-        for row, value in enumerate(column):
-            try:
-                value.as_py()
-            except (OverflowError, ValueError) as error:
-                raise _unwritable(table, row, f"{name}: {error}, and this format has no such times", name) from error
-        raise
-
-
-def _unwritable(table: pa.Table | pa.RecordBatch, row: int, why: str, name: str) -> DecodeError:
-    place = {part: table[part][row].as_py() for part in ("topic", "partition", "offset") if part in table.schema.names}
-    return DecodeError(f"{why}: export as 'parquet' or 'feather', or without {name!r}", **place)
 
 
 def _readable_headers(headers: pa.ChunkedArray) -> pa.Array:
@@ -161,8 +147,10 @@ def _flat(table: pa.Table) -> pa.Table:
     table = _readable(table)
     for number, column in enumerate(table.schema):
         if pa.types.is_nested(column.type):
-            cells = [None if value is None else as_json(value) for value in _values(table, column.name)]
+            cells = [None if value is None else as_json(value) for value in python_values(table[column.name])]
             table = table.set_column(number, column.name, pa.array(cells, pa.string()))
+        elif is_outside(table[column.name]) is not None:
+            table = table.set_column(number, column.name, texts(table[column.name]))
     return table
 
 
@@ -220,12 +208,7 @@ class _JsonLines:
 
     def write_table(self, table: pa.Table) -> None:
         for rows in table.to_batches(max_chunksize=10_000):
-            columns = {name: _values(rows, name) for name in rows.schema.names}
-            lines = (
-                as_json(self._as_values(dict(zip(columns, row, strict=True))))
-                for row in zip(*columns.values(), strict=True)
-            )
-            self._file.write("".join(f"{line}\n" for line in lines).encode())
+            self._file.write("".join(f"{as_json(self._as_values(row))}\n" for row in python_rows(rows)).encode())
 
     def _as_values(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a row with the values that JSON texts stand for."""
@@ -246,9 +229,23 @@ def _feather(file: _Sink, schema: pa.Schema) -> Writer:
     return writer
 
 
-def _csv(file: _Sink, schema: pa.Schema) -> Writer:
-    writer: Writer = pyarrow.csv.CSVWriter(file, schema)
-    return writer
+class _Csv:
+    """A line of names, and one a row."""
+
+    def __init__(self, file: _Sink, schema: pa.Schema) -> None:
+        self._file = file
+        self._schema = schema
+        self._writer = pyarrow.csv.CSVWriter(file, schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        if table.schema.equals(self._schema):
+            self._writer.write_table(table)
+        else:
+            # Some of its times are text, since they can be nothing else.
+            pyarrow.csv.write_csv(table, self._file, pyarrow.csv.WriteOptions(include_header=False))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 # Reading
@@ -318,7 +315,7 @@ def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
     for read in (partial(_restored, kind=kind), pa.array):
         try:
             return read(values)
-        except (pa.ArrowException, TypeError):
+        except (pa.ArrowException, TypeError, ValueError):
             continue
     return as_text(values)
 
@@ -340,16 +337,14 @@ def _times(values: Iterable[str | None], kind: pa.DataType) -> pa.Array:
 
 
 def _cast(cells: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_time(kind):
-        return _times(cells.to_pylist(), kind)
     if pa.types.is_null(kind):
         return pa.nulls(len(cells))
     try:
-        return cells.cast(kind).combine_chunks()
-    except pa.ArrowInvalid:
+        return _times(cells.to_pylist(), kind) if pa.types.is_time(kind) else cells.cast(kind).combine_chunks()
+    except ValueError:
         if not pa.types.is_temporal(kind):
             raise
-        return cells.combine_chunks()  # Arrow writes dates that it does not read
+        return cells.combine_chunks()  # there are such as no column of times can be made of
 
 
 def _as_before(columns: Mapping[str, pa.Array], schema: pa.Schema) -> pa.Table:
@@ -378,6 +373,6 @@ def _as_it_is(table: pa.Table) -> pa.Table:
 _FORMATS = {
     "parquet": FileFormat(_as_it_is, _parquet, _read_parquet),
     "feather": FileFormat(_as_it_is, _feather, _read_feather),
-    "csv": FileFormat(_flat, _csv, _read_csv),
+    "csv": FileFormat(_flat, _Csv, _read_csv),
     "jsonl": FileFormat(_readable, _JsonLines, _read_jsonl),
 }

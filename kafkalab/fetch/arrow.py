@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kafkalab.net.wire import BrokerConnection
 
 _LOOK_S = 0.1
+_LEADERS_FOR_S = 5.0
 _OLD_FORMAT = (
     "{topic}: librdkafka reads on from the first message of format v0 or v1, slower than the arrow engine. "
     "engine='librdkafka' does so without this warning"
@@ -87,6 +88,7 @@ class ArrowFetcher:
         self._portable = portable
         self._stats = FetchStats()
         self._counting = threading.Lock()
+        self._leaders: dict[str, tuple[float, dict[int, tuple[str, int]]]] = {}
 
     @property
     def recipe(self) -> Callable[[ConnectionConfig, Cluster], ArrowFetcher]:
@@ -153,9 +155,10 @@ class ArrowFetcher:
     def _until_done(self, job: Job, tracks: Sequence[_Track], drive: _Drive[_Track]) -> Generator[Fetched]:
         """Read from whoever leads, again and again, until all is done or the patience for one is over."""
         pauses = Pauses()
-        while True:
+        for attempt in count():
             before = [track.position for track in tracks]
-            with closing(_merged(list(self._drives(job, tracks, drive)), job)) as steps:
+            leaders = self._known_leaders(job, tracks, anew=attempt > 0)
+            with closing(_merged(list(self._drives(job, tracks, leaders, drive)), job)) as steps:
                 for fetched in steps:
                     begun = time.monotonic()
                     yield fetched
@@ -167,24 +170,43 @@ class ArrowFetcher:
                 return
             rest(pauses.next(), job.topic, tracks, job.control.stop)
 
-    def _drives(self, job: Job, tracks: Sequence[_Track], drive: _Drive[_Track]) -> Iterator[Generator[Fetched]]:
+    def _known_leaders(self, job: Job, tracks: Sequence[_Track], *, anew: bool) -> dict[int, tuple[str, int]]:
+        """Return who leads, by an answer of some seconds ago: many small reads of a topic need not ask for each.
+
+        An answer that has become wrong costs an attempt.
+        """
+        asked, leaders = self._leaders.get(job.topic, (0.0, {}))
+        fresh = time.monotonic() - asked < _LEADERS_FOR_S and all(track.partition in leaders for track in tracks)
+        if anew or not fresh:
+            leaders = leaders_of(job, [track for track in tracks if not track.is_old])
+            self._leaders[job.topic] = time.monotonic(), leaders
+        return leaders
+
+    def _drives(
+        self,
+        job: Job,
+        tracks: Sequence[_Track],
+        leaders: Mapping[int, tuple[str, int]],
+        drive: _Drive[_Track],
+    ) -> Iterator[Generator[Fetched]]:
         old = [track for track in tracks if track.is_old]
         if old and self._portable is not None:
             warnings.warn(_OLD_FORMAT.format(topic=job.topic), KafkalabWarning, stacklevel=2)
             yield self._counted_steps(drive.portable(job, self._portable, old))
-        for address, led in self._led(job, [track for track in tracks if not track.is_old]):
+        for address, led in self._led([track for track in tracks if not track.is_old], leaders):
             yield self._drive(job, address, led, drive)
 
-    def _led(self, job: Job, tracks: Sequence[_Track]) -> Iterator[tuple[tuple[str, int], list[_Track]]]:
+    def _led(
+        self, tracks: Sequence[_Track], leaders: Mapping[int, tuple[str, int]]
+    ) -> Iterator[tuple[tuple[str, int], list[_Track]]]:
         """Yield addresses of leaders with what to ask of them on one connection."""
-        leaders = leaders_of(job, tracks) if tracks else {}
         by_leader: dict[tuple[str, int], dict[int, list[_Track]]] = {}
         for track in tracks:
             if track.partition in leaders:
                 by_leader.setdefault(leaders[track.partition], {}).setdefault(track.partition, []).append(track)
         for address, led in by_leader.items():
-            count, groups = min(self._connections, len(led)), list(led.values())
-            yield from ((address, list(chain(*groups[number::count]))) for number in range(count))
+            most, groups = min(self._connections, len(led)), list(led.values())
+            yield from ((address, list(chain(*groups[number::most]))) for number in range(most))
 
     def _drive(
         self, job: Job, address: tuple[str, int], tracks: list[_Track], drive: _Drive[_Track]

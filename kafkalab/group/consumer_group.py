@@ -8,20 +8,20 @@ import logging
 import re
 import threading
 import time
-from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import pandas as pd
 
 from kafkalab import units
-from kafkalab.errors import ArgumentError, ConfigError, GroupError, HandlerError, KafkalabError
+from kafkalab.errors import ArgumentError, ConfigError, GroupError, HandlerError, KafkalabError, UnsupportedError
 from kafkalab.group.dispatch import Ordering
 from kafkalab.group.handler import Hooks
 from kafkalab.group.logs import Logs
 from kafkalab.group.member import Member
 from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
 from kafkalab.group.pool import Pool
+from kafkalab.group.problems import Problems
 from kafkalab.group.stats import GroupStats
 from kafkalab.model import TopicPartition
 from kafkalab.text import safe
@@ -29,7 +29,7 @@ from kafkalab.text import safe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from kafkalab.cluster import Metadata
+    from kafkalab.cluster import Cluster, Metadata
     from kafkalab.group.handler import HandlerLike
     from kafkalab.group.record import Record
     from kafkalab.group.settings import Membership
@@ -47,6 +47,7 @@ _WATCH_S = 5.0
 _JOIN_S = 20.0
 _DRAIN_S = 30.0
 _MAX_POLL_MS = 300_000
+_CONSUMER_GROUP_HEARTBEAT = 68  # the request that KIP-848 lives by
 
 
 class ConsumerGroup:
@@ -103,12 +104,16 @@ class ConsumerGroup:
         ------
         UnknownTopicError
             There is no such topic.
+        UnsupportedError
+            The broker does not know the group's protocol.
         ConfigError
             A setting cannot work.
         """
         with self._lock:
             if self._stay is not None and self._stay.running:
                 return
+            if self._membership.group_protocol == "consumer":
+                _check_protocol(self._cluster)
             for topic in self.topics:
                 if not topic.startswith("^"):
                     self._cluster.topic(topic)
@@ -275,8 +280,7 @@ class _Stay:
 
     def __init__(self, group: ConsumerGroup) -> None:
         self._on_error = group._on_error  # noqa: SLF001 - the two are one
-        self._errors: deque[KafkalabError] = deque()
-        self._error_bytes = 0
+        self._errors = Problems(_MOST_ERRORS, _MOST_BYTES)
         self._lock = threading.Lock()
         self._over: SimpleQueue[None] = SimpleQueue()
         self._failure: BaseException | None = None
@@ -334,19 +338,10 @@ class _Stay:
     def problems(self) -> Iterator[KafkalabError]:
         while True:
             over = self.is_over(0 if self._errors else _LOOK_S)
-            while (error := self._next_error()) is not None:
+            while (error := self._errors.take()) is not None:
                 yield error
             if over:
                 return
-
-    def _next_error(self) -> KafkalabError | None:
-        with self._lock:
-            return self._dropped() if self._errors else None
-
-    def _dropped(self) -> KafkalabError:
-        error = self._errors.popleft()
-        self._error_bytes -= _size(error)
-        return error
 
     def stats(self) -> GroupStats:
         state = "failed" if self._failure else "running" if self.running else "stopped"
@@ -385,16 +380,9 @@ class _Stay:
                 _LOG.debug("group %s: %s", self._membership.group_id, error)
 
     def _check_joined(self) -> None:
-        group_id = self._membership.group_id
-        state, members = self._cluster.members(group_id)
-        if any(self._member.member_id in member for member in members):
-            return
-        text = f"group {group_id!r} is {state}: it has not let this member in for {_JOIN_S:.0f} s, and nobody says why"
-        if self._membership.instance_id is not None:
-            text += f": perhaps another member has instance_id={self._membership.instance_id!r}; it is tried on"
-        elif self._membership.group_protocol == "consumer":
-            text += ": perhaps it does not know group_protocol='consumer', which Kafka 4 does; it is tried on"
-        self._tell(GroupError(text))
+        state, members = self._cluster.members(self._membership.group_id)
+        if not any(self._member.member_id in member for member in members):
+            self._tell(not_let_in(self._membership, state))
 
     def _failed(self, record: Record, error: BaseException) -> bool:
         """Judge a record that its handler has failed at; return whether to go on."""
@@ -418,11 +406,7 @@ class _Stay:
 
     def _tell(self, error: Exception) -> None:
         if isinstance(error, KafkalabError):
-            with self._lock:
-                self._errors.append(error)
-                self._error_bytes += _size(error)
-                while len(self._errors) > _MOST_ERRORS or (self._error_bytes > _MOST_BYTES and len(self._errors) > 1):
-                    self._dropped()
+            self._errors.add(error)
         _LOG.warning("%s", safe(str(error)))
 
     def _fail(self, error: BaseException) -> None:
@@ -431,10 +415,22 @@ class _Stay:
         self.stop.set()
 
 
-def _size(error: KafkalabError) -> int:
-    """Return how many bytes an error keeps of a record."""
-    message = getattr(error, "record", (None,))[0]
-    return 0 if message is None else len(message)
+def not_let_in(membership: Membership, state: str) -> GroupError:
+    """Return what is told where a group goes on without a member that wants to join."""
+    text = f"group {membership.group_id!r} is {state}, and has not let this member in for {_JOIN_S:.0f} s; no broker"
+    text += " says why, and it is tried on"
+    if membership.instance_id is not None:
+        text += f": perhaps another member has instance_id={membership.instance_id!r}"
+    elif membership.group_protocol == "consumer":
+        text += ": perhaps the broker's group.version is 0, with which it does not know group_protocol='consumer'"
+    return GroupError(text)
+
+
+def _check_protocol(cluster: Cluster) -> None:
+    known = cluster.api_versions()
+    if known and _CONSUMER_GROUP_HEARTBEAT not in known:
+        text = "this broker does not know group_protocol='consumer', as Apache Kafka does from 4.0 on: use 'classic'"
+        raise UnsupportedError(text)
 
 
 def _drain_timeout(given: float | None, *options: Mapping[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # Nearly everyone can tell blue from orange; line styles make four times as many lines of them.
 _LINES = tuple((color, style) for style, color in product(("-", "--", ":", "-."), ("tab:blue", "tab:orange")))
-_OTHERS = "all others"
+_OTHERS, _NULL = "all others", "null"
 _INTERVALS = 200
 _DOTS = 50
 _SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
@@ -75,13 +76,13 @@ def timeline(
     """
     _check_column(frame, "timestamp")
     times, placed = _times(frame["timestamp"])
-    groups = None if by is None else _groups(frame, by)[placed]
+    codes, labels = _groups(frame, by)
     picture = Picture(figsize=(9, 3.2), layout="constrained")
     axes = picture.add_subplot()
     axes.set_title(_title(frame, len(frame) - len(times)) if title is None else title, parse_math=False)
     if len(times):
         length = _step(step, times)
-        _draw(axes, *_counts(times, length, groups))
+        _draw(axes, *_counts(times, length, codes[placed], labels))
         axes.set_ylabel(f"records per {_interval(length)}")
         if by is not None:
             _add_legend(axes, by)
@@ -109,19 +110,28 @@ def _times(column: pd.Series[pd.Timestamp]) -> tuple[NDArray[np.int64], NDArray[
     return numbers[placed], placed
 
 
-def _groups(frame: pd.DataFrame, by: str) -> NDArray[np.object_]:
-    """Return each row's label, the smaller groups under one name where there are too many."""
+def _groups(frame: pd.DataFrame, by: str | None) -> tuple[NDArray[np.intp], list[str]]:
+    """Return which group each row is of, and the groups' names; the smaller ones are one where there are too many."""
+    if by is None:
+        return np.zeros(len(frame), np.intp), ["records"]
     _check_column(frame, by)
     try:
         codes, values = pd.factorize(frame[by], use_na_sentinel=False)
     except (TypeError, pa.ArrowNotImplementedError) as error:
         message = f"the values of column {by!r} cannot be told apart: take one that has no lists or structs"
         raise ArgumentError(message) from error
-    labels = np.array(["null" if pd.isna(value) else str(value) for value in values], dtype=object)
-    if len(values) > len(_LINES):
-        smallest = np.argsort(-np.bincount(codes), kind="stable")[len(_LINES) - 1 :]
-        labels[smallest] = _OTHERS
-    return labels[codes]
+    labels = [_NULL if pd.isna(value) else _named(str(value)) for value in values]
+    if len(labels) <= len(_LINES):
+        return codes, labels
+    largest = np.argsort(-np.bincount(codes), kind="stable")[: len(_LINES) - 1]
+    places = np.full(len(labels), len(largest))
+    places[largest] = np.arange(len(largest))
+    return places[codes], [*(labels[number] for number in largest), _OTHERS]
+
+
+def _named(text: str) -> str:
+    """Return the name of a group: text that reads as one of the names given here is quoted."""
+    return repr(text) if text in (_NULL, _OTHERS) else text
 
 
 def _step(step: str | timedelta | None, times: NDArray[np.int64]) -> int:
@@ -140,45 +150,46 @@ def _step(step: str | timedelta | None, times: NDArray[np.int64]) -> int:
 
 
 def _counts(
-    times: NDArray[np.int64], length: int, groups: NDArray[np.object_] | None
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
-    """Return the edges of the intervals, and each group's count in every one of them."""
+    times: NDArray[np.int64], length: int, codes: NDArray[np.intp], labels: list[str]
+) -> tuple[NDArray[np.int64], list[tuple[str, NDArray[np.int64]]]]:
+    """Return the edges of the intervals, and each group's name and its count in every one of them."""
     first = int(times.min()) // length
     places = times // length - first
     size = int(places.max()) + 1
     edges = np.clip((first + np.arange(size + 1)) * length, _FIRST_MS, _LAST_MS)
-    if groups is None:
-        return edges, {"records": np.bincount(places, minlength=size)}
-    labels = sorted(set(groups), key=_order)
-    return edges, {label: np.bincount(places[groups == label], minlength=size) for label in labels}
+    numbers = sorted(np.unique(codes), key=lambda number: _order(labels[number]))
+    return edges, [(labels[number], np.bincount(places[codes == number], minlength=size)) for number in numbers]
 
 
 def _order(label: str) -> tuple[bool, float, str]:
     return label == _OTHERS, float(label) if label.isdecimal() else np.inf, label
 
 
-def _draw(axes: Axes, edges: NDArray[np.int64], counts: dict[str, NDArray[np.int64]]) -> None:
+def _draw(axes: Axes, edges: NDArray[np.int64], counts: list[tuple[str, NDArray[np.int64]]]) -> None:
     dates = date2num(edges.astype("datetime64[ms]"))
     middles = (dates[:-1] + dates[1:]) / 2
     marker = "." if len(middles) <= _DOTS else ""
-    for (label, count), (color, style) in zip(counts.items(), _LINES, strict=False):
+    for (label, count), (color, style) in zip(counts, _LINES, strict=False):
         axes.plot(middles, count, style, color=color, marker=marker, linewidth=1.5, label=label)
     left = min(dates[0], date2num(np.datetime64(_LAST_MS - _LEAST_WIDTH_MS, "ms")))
     axes.set_xlim(left, max(dates[-1], left + _LEAST_WIDTH_MS / _DAY))
     axes.set_ylim(bottom=0)
-    locator = AutoDateLocator()
+    locator = AutoDateLocator(tz=UTC)  # whatever rcParams say: the axis is labelled so
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
     axes.set_xlabel("time (UTC)")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _add_legend(axes: Axes, by: str) -> None:
-    # Handed over one by one: of those that it finds itself, a legend leaves out labels that begin with an underscore.
+    # A legend leaves out labels that begin with an underscore, so these come afterwards.
     lines = axes.lines
-    labels = [shortened(str(line.get_label())) for line in lines]
-    legend = axes.legend(lines, labels, title=shortened(by), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    legend = axes.legend(
+        lines, ["-"] * len(lines), title=shortened(by), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
+    )
+    for text, line in zip(legend.get_texts(), lines, strict=True):
+        text.set_text(shortened(str(line.get_label())))
     for text in (legend.get_title(), *legend.get_texts()):
         text.set_parse_math(False)
 

@@ -6,8 +6,8 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from kafkalab.settings import ConsumerSettings
 from kafkalab.tuning.meter import short
+from kafkalab.tuning.search import MOST_WORKERS
 from kafkalab.units import format_named, format_quantity
 
 if TYPE_CHECKING:
@@ -193,38 +193,33 @@ def _queue_memory(m: Measurement) -> Advice | None:
     if by_size < max(_FULL, by_count):
         return None
     limit = settings.queued_max_messages_kbytes
-    knob = ConsumerSettings.explain("queued_max_messages_kbytes")
-    most = getattr(knob, "maximum", None) or limit
     return Advice(
         "queue memory",
         "the queue is full by its size in memory, and empty before fetching goes on",
         (*_stalls(m), f"a record takes {short(_record_bytes(m))} bytes, and the queue {format_quantity(limit, 'KiB')}"),
-        Change("queued_max_messages_kbytes", limit, min(limit * _GROWTH, most)),
+        _more(m, "queued_max_messages_kbytes", limit * _GROWTH),
         "A shorter fetch_queue_backoff_ms helps too." if settings.fetch_queue_backoff_ms > _BACKOFF_MS else "",
     )
 
 
 def _fetch_size(m: Measurement) -> Advice | None:
     settings, size = m.setup.settings, m.average("fetch_size_avg")
-    small = min(settings.max_partition_fetch_bytes, settings.fetch_max_bytes)
+    small = settings.max_partition_fetch_bytes
     if size >= _SMALL_FETCH_BYTES or small >= _MIB:
         return None
-    name = "max_partition_fetch_bytes" if small == settings.max_partition_fetch_bytes else "fetch_max_bytes"
     return Advice(
         "fetch size",
         "answers of the broker are small",
         (*_starved(m), f"an answer brings {_fetched(m)}, {m.average('fetch_rate'):.0f} times a second"),
-        Change(name, small, settings.nearest(name, max(small * _GROWTH, _MIB))[0]),
+        _larger_fetches(m, max(small * _GROWTH, _MIB)),
     )
 
 
 def _latency(m: Measurement) -> Advice | None:
-    settings, way = m.setup.settings, m.samples[-1].nearest_ms
+    way = m.samples[-1].nearest_ms
     if way < _FAR_MS:  # larger answers take longer: it is the shortest of all that tells how far the broker is
         return None
-    small = settings.max_partition_fetch_bytes
-    more = settings.nearest("max_partition_fetch_bytes", small * _GROWTH)[0]
-    change = Change("max_partition_fetch_bytes", small, more) if more > small else _processes(m)
+    change = _larger_fetches(m, m.setup.settings.max_partition_fetch_bytes * _GROWTH) or _processes(m)
     return Advice(
         "network latency",
         "the way to the broker and back",
@@ -325,16 +320,34 @@ def _application(m: Measurement) -> Advice:
         f"the reader waited for them {m.average('application_share'):.0%} of the time",
         f"and for the broker {m.average('broker_share'):.0%}",
     )
-    more = 2 * setup.workers
+    more = min(2 * setup.workers, MOST_WORKERS)
     if setup.ordering == "partition":
         more = min(more, setup.partitions)
     change = Change("workers", setup.workers, more) if more > setup.workers else None
-    if change is None and setup.worker_kind == "thread":
+    if change is None and setup.worker_kind == "thread" and setup.ordering == "partition":
         change = Change("ordering", "partition", "key")
     if setup.ordering == "key" and m.busy_share < _IDLE:
         spread = "A few keys seem to have most of the records, and each keeps its order."
         return Advice("application", "the application", evidence, Change("ordering", "key", "unordered"), spread)
-    return Advice("application", "the application", evidence, change, "Or make process faster.")
+    return Advice(
+        "application",
+        "the application",
+        evidence,
+        change,
+        "Or make process faster." if change else "Make process faster.",
+    )
+
+
+def _more(m: Measurement, name: str, wanted: int) -> Change | None:
+    """Return a change of a setting to what it can be at most, up to what is wanted; none where it is that already."""
+    settings = m.setup.settings
+    before, after = getattr(settings, name), settings.nearest(name, wanted)[0]
+    return Change(name, before, after) if after > before else None
+
+
+def _larger_fetches(m: Measurement, wanted: int) -> Change | None:
+    """Return a change for larger answers; where the size of all bounds that of a partition, of that first."""
+    return _more(m, "max_partition_fetch_bytes", wanted) or _more(m, "fetch_max_bytes", wanted)
 
 
 def _processes(m: Measurement) -> Change | None:

@@ -16,6 +16,7 @@ from kafkalab.tuning.children import Children, split
 from kafkalab.tuning.load import Simulated, nothing
 from kafkalab.tuning.measurement import Measurement, Setup, WorkerKind
 from kafkalab.tuning.pipe import Job
+from kafkalab.tuning.search import MOST_WORKERS
 
 if TYPE_CHECKING:
     from kafkalab.cluster import Metadata
@@ -27,7 +28,6 @@ SettingsLike: TypeAlias = "ConsumerSettings | Mapping[str, Any] | str | None"
 _CONNECT_S = 30.0
 _QUIET_S = 3.0
 _WARM_UP_S = 2.0
-_MOST_WORKERS = 1_000
 _SHORT_OF_CORES = 0.3
 _WANTS_CORES = 0.5  # what seldom runs loses little by waiting
 
@@ -140,8 +140,8 @@ def checked(setup: Setup) -> Setup:
     """
     workers: Any = setup.workers
     whole = isinstance(workers, int) and not isinstance(workers, bool)
-    if not whole or not 1 <= workers <= _MOST_WORKERS:
-        raise ArgumentError(f"workers is a whole number from 1 to {_MOST_WORKERS:,}, not {setup.workers!r}")
+    if not whole or not 1 <= workers <= MOST_WORKERS:
+        raise ArgumentError(f"workers is a whole number from 1 to {MOST_WORKERS:,}, not {setup.workers!r}")
     depth: Any = setup.buffer_depth
     if depth is not None and (not isinstance(depth, int) or isinstance(depth, bool) or depth < 1):
         raise ArgumentError(f"buffer_depth is a whole number from 1 on, or None, not {depth!r}")

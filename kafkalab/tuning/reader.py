@@ -34,14 +34,6 @@ _SHORT_WAIT_S = 0.002
 _PROBE_S = 0.01
 _LATE_S = 0.00025
 _DRAIN_S = 5.0
-# The client looks up the coordinator of a group that it never joins: what comes of that says nothing about reading.
-_OF_THE_GROUP = (
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.INVALID_GROUP_ID,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-)
 
 
 class TimedPool(Pool):
@@ -362,7 +354,7 @@ class Reader(Member):
         error = event.error()
         if error is not None and error.code() == KafkaError._PARTITION_EOF:
             self._ended.add(event.partition() or 0)
-        elif error is None or error.code() not in _OF_THE_GROUP:
+        else:
             super()._on_event(event)
 
     def _begin_again(self) -> None:

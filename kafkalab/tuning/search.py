@@ -19,6 +19,7 @@ Cell: TypeAlias = "tuple[tuple[str, Any], ...]"
 """One configuration: names of knobs with their values, in the order of the space."""
 
 OTHER_KNOBS = ("workers", "worker_kind", "ordering", "buffer_depth")
+MOST_WORKERS = 1_000
 LEAST_S = 1.0
 """The shortest measurement that says anything."""
 RACING_SHARE = 0.2
@@ -159,7 +160,7 @@ def race(
 
 def rate(trials: Sequence[Trial]) -> Estimate:
     """Return what trials of one cell say together, a value each: its stretches differ less than runs do."""
-    return Estimate.over_runs([statistics.median(trial.rates) for trial in trials if trial.rates])
+    return Estimate.over_runs([statistics.median(trial.rates) for trial in trials])
 
 
 def late_rate(trials: Sequence[Trial]) -> Estimate:

@@ -371,7 +371,7 @@ def _of_settings(cell: Cell) -> dict[str, Any]:
 
 
 def _trial(turn: int, cell: Cell, seconds: float, found: Measurement) -> Trial:
-    rates = tuple(average(part, "records_rate") for part in blocks(found.samples))
+    rates = tuple(average(part, "records_rate") for part in blocks(found.samples)) or (0.0,)  # nothing came
     bottleneck = found.advice.bottleneck
     return Trial(cell, turn, seconds, rates, found.average("bytes_rate"), found.cpu, found.memory_bytes, bottleneck)
 

@@ -9,6 +9,7 @@ import ipywidgets as w
 from kafkalab.group.dispatch import Ordering
 from kafkalab.settings.table import KNOBS
 from kafkalab.tuning.measurement import WorkerKind
+from kafkalab.tuning.search import MOST_WORKERS
 from kafkalab.widgets.ladder import Dial
 from kafkalab.widgets.quiet import Quiet
 from kafkalab.widgets.row import Row, titled
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from kafkalab.tuning.measurement import Setup
 
-_MOST_WORKERS, _DEEPEST = 1_000, 1_000_000
+_DEEPEST = 1_000_000
 _COLUMNS = {
     "Fetch": (
         Dial.of("fetch_min_bytes", "fetch.min.bytes"),
@@ -32,7 +33,7 @@ _COLUMNS = {
         Dial.of("fetch_queue_backoff_ms", "back-off"),
     ),
     "Work": (
-        Dial("workers", "workers", "", 1, _MOST_WORKERS, "how many handle records at the same time"),
+        Dial("workers", "workers", "", 1, MOST_WORKERS, "how many handle records at the same time"),
         Dial(
             "buffer_depth",
             "batch size",

@@ -13,6 +13,7 @@ import ipywidgets
 
 from kafkalab.cells import kernel_shell
 from kafkalab.errors import KafkalabError
+from kafkalab.text import safe
 from kafkalab.widgets.rows import STYLE, message_html, table_html
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class TailTable(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._where.layout.width = "430px"
         self._where.style.description_width = "36px"
         self._where.observe(lambda _: self._wish(self._filter), "value")
-        title = ipywidgets.HTML(f'{STYLE}<div class="kafkalab-topic">{escape(tail.topic)}</div>')
+        title = ipywidgets.HTML(f'{STYLE}<div class="kafkalab-topic">{escape(safe(tail.topic))}</div>')
         top = ipywidgets.HBox([title, self._status], layout={"justify_content": "space-between"})
         controls = ipywidgets.HBox([self._pause, self._stop, take, self._where], layout={"flex_flow": "row wrap"})
         super().__init__([top, controls, self._message, self._rows])

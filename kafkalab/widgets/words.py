@@ -6,6 +6,7 @@ import html
 import math
 from typing import TYPE_CHECKING, Any
 
+from kafkalab.text import safe
 from kafkalab.tuning.meter import short
 
 if TYPE_CHECKING:
@@ -26,12 +27,17 @@ def state(session: TuningSession) -> str:
     return session.progress or session.state
 
 
+def _shown(text: str) -> str:
+    """Return somebody's text as it can be shown."""
+    return html.escape(safe(text))
+
+
 def header(session: TuningSession, lag: float) -> str:
     """Return the topic, what is read of it, and the state."""
     setup = session.setup
     behind = short(lag) if math.isfinite(lag) else "unknown"
-    topic = f"<b>{html.escape(setup.topic)}</b> · {setup.partitions} partitions · lag {behind}"
-    doing = f'<b class="kafkalab-state">{html.escape(state(session))}</b> &nbsp; process {html.escape(setup.process)}'
+    topic = f"<b>{_shown(setup.topic)}</b> · {setup.partitions} partitions · lag {behind}"
+    doing = f'<b class="kafkalab-state">{html.escape(state(session))}</b> &nbsp; process {_shown(setup.process)}'
     return f'<div class="kafkalab-line">{topic}</div><div class="kafkalab-line">{doing}</div>'
 
 
@@ -40,7 +46,7 @@ def verdict(session: TuningSession, advice: Advice | None) -> str:
     lines = []
     if session.error is not None:
         error = session.error
-        lines.append(f"<b>Failed:</b> {html.escape(f'{type(error).__name__}: {error}')}. Mend it, then Start again.")
+        lines.append(f"<b>Failed:</b> {_shown(f'{type(error).__name__}: {error}')}. Mend it, then Start again.")
     elif session.state == "caught up":
         lines.append(_QUESTION)
     found = session.comparison
@@ -55,7 +61,7 @@ def verdict(session: TuningSession, advice: Advice | None) -> str:
 
 def message(text: str) -> str:
     """Return what there is to say about the settings, in one line that shows in full on hover."""
-    return f'<span class="kafkalab-message" title="{html.escape(text)}">{html.escape(text)}</span>' if text else ""
+    return f'<span class="kafkalab-message" title="{_shown(text)}">{_shown(text)}</span>' if text else ""
 
 
 def _waiting(session: TuningSession) -> str:

@@ -409,3 +409,6 @@ fn assignment(assignment: &mut Answer<'_>) -> Parsed<()> {
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,15 @@
 //! Avro's binary form to columns, as a plan says: made of the schema that wrote it and the one that reads it.
 
-use arrow_array::BinaryArray;
+use arrow_array::{Array, BinaryArray};
 use arrow_buffer::i256;
 
+use crate::budget::{Budget, Errors, refused};
 use crate::fault_of_row::Bad;
 use crate::typed::{Column, Values};
 
-/// Items that take no bytes, such as nulls, which the arrays of one step may have: a few bytes could claim any number.
-const MOST_FREE: usize = 1 << 20;
+/// What an item costs that takes no bytes, such as a null, and a record that is passed over: any number may be claimed.
+const NO_BYTES: usize = 128;
+const PASSED: usize = 8;
 /// How deep a value that is passed over may be nested, where its schema holds itself.
 const DEEPEST: usize = 200;
 
@@ -68,14 +70,24 @@ pub struct Plan {
 }
 
 /// Append every value with these bytes in front to a column, null for others, and return what is wrong with which row.
+///
+/// # Errors
+///
+/// Even nulls would take more of the memory than a step may: there is no column then.
 pub fn decode(
     values: &BinaryArray,
     front: &[u8],
     plan: &Plan,
     column: &mut Column,
-) -> Vec<(usize, String)> {
+) -> Result<Errors, Errors> {
+    let budget = Budget::of(values);
+    if budget
+        .take(values.len().saturating_mul(column.cell()))
+        .is_err()
+    {
+        return Err(refused(values, front, column.cell()));
+    }
     let mut errors = Vec::new();
-    let mut free = MOST_FREE;
     for (row, value) in values.iter().enumerate() {
         let Some(value) = value.filter(|value| value.starts_with(front)) else {
             column.push_null();
@@ -84,12 +96,12 @@ pub fn decode(
         let mut input = Input {
             bytes: value,
             at: front.len(),
-            free,
+            budget: &budget,
             named: &plan.named,
             depth: 0,
         };
+        let room = budget.room();
         let read = input.read(&plan.root, column);
-        free = input.free;
         let left = value.len() - input.at;
         let read = match read {
             Ok(()) if left > 0 => Err(Bad::from(format!("{left} bytes too many"))),
@@ -97,17 +109,18 @@ pub fn decode(
         };
         if let Err(bad) = read {
             errors.push((row, bad.told(input.at)));
+            budget.give_back(room);
             column.resize(row);
             column.push_null();
         }
     }
-    errors
+    Ok(errors)
 }
 
 struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
-    free: usize,
+    budget: &'a Budget,
     named: &'a [Node],
     depth: usize,
 }
@@ -176,7 +189,7 @@ impl<'a> Input<'a> {
                 }
                 values.push(number);
             }
-            (Node::Enum(names), Values::Text(texts)) => texts.push(self.name(names)?)?,
+            (Node::Enum(names), Values::Text(texts)) => texts.push(self.kept_name(names)?)?,
             (Node::Duration, Values::Struct(parts)) => {
                 for part in parts {
                     let Values::U32(values) = &mut part.values else {
@@ -187,11 +200,11 @@ impl<'a> Input<'a> {
                 }
             }
             (Node::Array(item), Values::List(ends, items)) => {
-                self.blocks(|input| input.read(item, items))?;
+                self.blocks(items.cell(), |input| input.read(item, items))?;
                 ends.push(crate::typed::end(items.len()));
             }
             (Node::Map(value), Values::List(ends, entries)) => {
-                self.blocks(|input| input.entry(value, entries))?;
+                self.blocks(entries.cell(), |input| input.entry(value, entries))?;
                 ends.push(crate::typed::end(entries.len()));
             }
             (Node::Record(record), Values::Struct(columns)) => self.record(record, columns)?,
@@ -223,6 +236,7 @@ impl<'a> Input<'a> {
             read.map_err(|bad| bad.within(&field.name))?;
         }
         for (number, node, bytes) in &record.defaults {
+            self.budget.take(bytes.len())?;
             let mut input = Input {
                 bytes,
                 at: 0,
@@ -261,8 +275,8 @@ impl<'a> Input<'a> {
             Node::Bytes | Node::Decimal(None) => drop(self.sized()?),
             Node::Fixed(size) | Node::Decimal(Some(size)) => drop(self.take(*size)?),
             Node::Enum(names) => drop(self.name(names)?),
-            Node::Array(item) => self.blocks(|input| input.skip(item))?,
-            Node::Map(value) => self.blocks(|input| {
+            Node::Array(item) => self.blocks(0, |input| input.skip(item))?,
+            Node::Map(value) => self.blocks(0, |input| {
                 input.sized()?;
                 input.skip(value)
             })?,
@@ -283,6 +297,7 @@ impl<'a> Input<'a> {
                     return Err("nested deeper than 200 levels".into());
                 }
                 self.depth += 1;
+                self.budget.work(PASSED)?;
                 self.skip(self.named.get(*number).ok_or(FOREIGN)?)?;
                 self.depth -= 1;
             }
@@ -290,8 +305,12 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Read the blocks of an array or a map.
-    fn blocks(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), Bad>) -> Result<(), Bad> {
+    /// Read the blocks of an array or a map, whose items take a cell of so many bytes each.
+    fn blocks(
+        &mut self,
+        cell: usize,
+        mut item: impl FnMut(&mut Self) -> Result<(), Bad>,
+    ) -> Result<(), Bad> {
         loop {
             let count = self.long()?;
             if count == 0 {
@@ -300,14 +319,15 @@ impl<'a> Input<'a> {
             if count < 0 {
                 self.long()?; // the bytes of the block
             }
+            // There are no more items than bytes, but for those that take none.
+            let left = self.bytes.len() - self.at;
+            let paid = usize::try_from(count.unsigned_abs()).map_or(left, |count| count.min(left));
+            self.budget.take(paid.saturating_mul(cell))?;
             for _ in 0..count.unsigned_abs() {
                 let start = self.at;
                 item(self)?;
                 if self.at == start {
-                    self.free = self
-                        .free
-                        .checked_sub(1)
-                        .ok_or("a million items that take no bytes")?;
+                    self.budget.take(NO_BYTES + cell)?;
                 }
             }
         }
@@ -334,6 +354,13 @@ impl<'a> Input<'a> {
                 Err(format!("there is no symbol {number} of {}", names.len()).into())
             }
         }
+    }
+
+    /// Read a symbol that goes into a column: its name can be longer than what stands for it by any factor.
+    fn kept_name<'n>(&mut self, names: &'n [Option<Box<[u8]>>]) -> Result<&'n [u8], Bad> {
+        let name = self.name(names)?;
+        self.budget.take(name.len())?;
+        Ok(name)
     }
 
     fn boolean(&mut self) -> Result<bool, Bad> {
@@ -473,7 +500,6 @@ fn uuid(bytes: [u8; 16]) -> [u8; 36] {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::Array;
     use arrow_array::cast::AsArray;
     use arrow_array::types::{Int32Type, Int64Type};
     use arrow_schema::{DataType, Field as ArrowField};
@@ -526,7 +552,7 @@ mod tests {
         let good: &[u8] = b"\x02\x04\x02\x06\x00\x00";
         let values =
             BinaryArray::from_opt_vec(vec![Some(good), Some(&good[..4]), None, Some(good)]);
-        let errors = decode(&values, b"", &plan, &mut made);
+        let errors = decode(&values, b"", &plan, &mut made).expect("few columns");
         assert_eq!(
             errors,
             [(1, "field \"f1\": it ends too early, at byte 4".to_owned())]
@@ -557,7 +583,7 @@ mod tests {
             &plan(record(vec![Node::Int])),
             &mut made,
         );
-        assert!(errors.is_empty());
+        assert_eq!(errors, Ok(vec![]));
         let rows = made.finish(3).expect("columns as long as the values");
         let numbers = rows.as_struct().column(0).as_primitive::<Int32Type>();
         assert_eq!(numbers.iter().collect::<Vec<_>>(), [Some(1), None, None]);
@@ -578,7 +604,7 @@ mod tests {
             let kinds = [DataType::Utf8, list(DataType::Null), DataType::Decimal128(5, 2), DataType::Utf8, DataType::Float64];
             let mut made = column(&kinds);
             let values: BinaryArray = values.iter().map(Option::as_deref).collect();
-            let errors = decode(&values, b"", &plan(record(nodes)), &mut made);
+            let errors = decode(&values, b"", &plan(record(nodes)), &mut made).expect("few columns");
             let rows = made.finish(values.len()).expect("columns as long as the values");
             prop_assert_eq!(rows.len(), values.len());
             for (row, _) in errors {

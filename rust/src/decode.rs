@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
 
 use crate::arrow::{capsules, import_array, import_schema};
+use crate::budget::Errors;
 use crate::plan::{avro_node, message};
 use crate::typed::{Column, structs};
 use crate::{avro, framing, json, protobuf};
@@ -111,8 +112,10 @@ pub fn decode_avro(
     without_gil(py, values, |values| {
         let mut column = Column::new(&plan.kind)
             .ok_or_else(|| ArrowError::SchemaError(format!("Avro has no {}", plan.kind)))?;
-        let errors = avro::decode(values, front, &plan.plan, &mut column);
-        DecodedValues::of_column(column, values.len(), errors)
+        match avro::decode(values, front, &plan.plan, &mut column) {
+            Ok(errors) => DecodedValues::of_column(column, values.len(), errors),
+            Err(refused) => Ok(DecodedValues::without_columns(values.len(), refused)),
+        }
     })
 }
 
@@ -147,7 +150,10 @@ pub fn decode_protobuf(
     without_gil(py, values, |values| {
         let mut columns = Column::all(&plan.fields)
             .ok_or_else(|| ArrowError::SchemaError("Protobuf has no such types".to_owned()))?;
-        let errors = protobuf::decode(values, front, &plan.message, &mut columns);
+        let errors = match protobuf::decode(values, front, &plan.message, &mut columns) {
+            Ok(errors) => errors,
+            Err(refused) => return Ok(DecodedValues::without_columns(values.len(), refused)),
+        };
         Ok(DecodedValues {
             columns: structs(&plan.fields, columns, values.len(), None)?,
             has_whole: false,
@@ -204,6 +210,16 @@ fn binary(values: &dyn Array) -> PyResult<&BinaryArray> {
 }
 
 impl DecodedValues {
+    fn without_columns(rows: usize, errors: Errors) -> Self {
+        Self {
+            columns: StructArray::new_empty_fields(rows, None),
+            has_whole: false,
+            errors,
+            left_out: Vec::new(),
+            widened: Vec::new(),
+        }
+    }
+
     /// Take the columns of records; a row without one is null in each.
     fn of_column(
         column: Column,

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// How many bytes of a name, or of a reason, are told: those of a schema can be as long as it.
+const LONGEST: usize = 400;
+
 /// Why a row cannot be read.
 #[derive(Debug)]
 pub struct Bad {
@@ -12,6 +15,10 @@ pub struct Bad {
 impl Bad {
     /// Say that it is in a field.
     pub fn within(mut self, name: &str) -> Self {
+        if self.path.len() > LONGEST {
+            return self;
+        }
+        let name = cut(name);
         let dot = if self.path.is_empty() { "" } else { "." };
         self.path = format!("{name}{dot}{}", self.path);
         self
@@ -24,7 +31,7 @@ impl Bad {
         } else {
             format!("field {:?}: ", self.path)
         };
-        format!("{place}{}, at byte {at}", self.what)
+        format!("{place}{}, at byte {at}", cut(&self.what))
     }
 }
 
@@ -44,4 +51,13 @@ impl From<String> for Bad {
             path: String::new(),
         }
     }
+}
+
+/// Take the beginning of a text.
+fn cut(text: &str) -> &str {
+    let mut end = LONGEST.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

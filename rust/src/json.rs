@@ -6,16 +6,13 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, BinaryArray};
 use arrow_schema::{ArrowError, Field, Schema};
 
-use crate::json_column::{Column, Kind, Row};
+use crate::budget::Budget;
+use crate::json_column::{Column, Kind, MOST_FIELDS, Row};
 use crate::json_cursor::{Cursor, Stop, check};
 use crate::json_fields::{Fields, NamedColumn};
 
 /// The field metadata that tells what a column is, here and in Python.
 const MARK: &str = "kafkalab";
-const MOST_FIELDS: usize = 10_000;
-const FEWEST_FIELDS: usize = 100;
-/// Cells that a step may have: a hostile topic could have new fields in every record.
-const MOST_CELLS: usize = 1 << 27;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// How to read.
@@ -50,7 +47,8 @@ pub fn decode(
     schema: &Schema,
     options: &Options,
 ) -> Result<Decoded, ArrowError> {
-    let mut pass = Pass::new(schema, options, values.len())?;
+    let budget = Budget::of(values);
+    let mut pass = Pass::new(schema, options, values.len(), &budget)?;
     let mut errors = Vec::new();
     for (number, value) in values.iter().enumerate() {
         if let Some(Err(error)) = value.map(|value| pass.row(number, value)) {
@@ -64,42 +62,58 @@ pub fn decode(
 /// One reading of all rows.
 struct Pass<'o> {
     options: &'o Options,
+    budget: &'o Budget,
+    /// What the budget was in the beginning.
+    room: usize,
+    rows: usize,
     fields: Fields,
     whole: Column,
     /// Whether fields that are not known yet are passed over.
     closed: bool,
     columns: usize,
-    most_columns: usize,
     /// Where a field is that is named by its path.
     path: Vec<u8>,
     tape: Vec<u8>,
 }
 
 impl<'o> Pass<'o> {
-    fn new(schema: &Schema, options: &'o Options, rows: usize) -> Result<Self, ArrowError> {
-        let mut fields = Fields::default();
-        for field in schema.fields() {
-            let kind = match field.metadata().get(MARK).map(String::as_str) {
-                Some("json") => Kind::Text,
-                Some(_) => Kind::Given,
-                None => Kind::Found,
-            };
-            let column = Column::of_type(kind, field.data_type()).ok_or_else(|| {
-                ArrowError::SchemaError(format!("JSON has no {}", field.data_type()))
-            })?;
-            fields.add(field.name(), column);
-        }
-        let columns = fields.width();
-        Ok(Self {
+    fn new(
+        schema: &Schema,
+        options: &'o Options,
+        rows: usize,
+        budget: &'o Budget,
+    ) -> Result<Self, ArrowError> {
+        let mut pass = Self {
             options,
-            fields,
+            budget,
+            room: budget.room(),
+            rows,
+            fields: Fields::default(),
             whole: Column::new(Kind::Found),
             closed: options.closed,
-            columns,
-            most_columns: (MOST_CELLS / rows.max(1)).clamp(FEWEST_FIELDS, MOST_FIELDS),
+            columns: 0,
             path: Vec::new(),
             tape: Vec::new(),
-        })
+        };
+        let mut columns = Vec::with_capacity(schema.fields().len());
+        for field in schema.fields() {
+            let (kind, data_type) = (kind_of(field), field.data_type());
+            let column = Column::of_type(kind, data_type)
+                .ok_or_else(|| ArrowError::SchemaError(format!("JSON has no {data_type}")))?;
+            columns.push((field.name(), column));
+        }
+        // What was only found before is found again where there would be no room for anything else.
+        let sizes = columns.iter().map(|(_, column)| column.size(rows));
+        let fits = sizes.sum::<usize>() < pass.room / 2;
+        for (name, column) in columns {
+            if fits || column.kind == Kind::Given {
+                let size = column.size(rows).min(budget.room());
+                budget.give_back(budget.room() - size);
+                pass.fields.add(name, column);
+            }
+        }
+        pass.columns = pass.fields.width();
+        Ok(pass)
     }
 
     /// Append a row, or nothing of it.
@@ -109,10 +123,11 @@ impl<'o> Pass<'o> {
         if let Err(error) = std::str::from_utf8(value) {
             return Err(format!("no JSON: byte {} is no UTF-8", error.valid_up_to()));
         }
-        let known = self.fields.columns.len();
+        let (known, room) = (self.fields.columns.len(), self.budget.room());
         let mut read = self.read(number, value, false);
         if matches!(read, Err(Stop::Check | Stop::Conflict)) {
             self.take_back(number);
+            self.budget.give_back(room);
             check(value)?;
             read = self.read(number, value, true);
         }
@@ -124,6 +139,8 @@ impl<'o> Pass<'o> {
             self.fields.forget(known);
             self.columns = self.fields.width();
         }
+        let used = self.fields.size(self.rows) + self.whole.size(self.rows);
+        self.budget.give_back(self.room.saturating_sub(used));
         Err(match stop {
             Stop::Row(error) => error,
             Stop::Check | Stop::Conflict => "no JSON that can be read".to_owned(),
@@ -136,7 +153,9 @@ impl<'o> Pass<'o> {
             checked,
             depth: 0,
             columns: self.columns,
-            most_columns: self.most_columns,
+            budget: self.budget,
+            least: self.rows,
+            changes: 0,
         };
         let read = self.value(&mut json, number, &mut row);
         self.columns = row.columns;
@@ -144,7 +163,12 @@ impl<'o> Pass<'o> {
         read
     }
 
-    fn value(&mut self, json: &mut Cursor<'_>, number: usize, row: &mut Row) -> Result<(), Stop> {
+    fn value(
+        &mut self,
+        json: &mut Cursor<'_>,
+        number: usize,
+        row: &mut Row<'_>,
+    ) -> Result<(), Stop> {
         match json.peek() {
             b'{' => {
                 self.fields.rewind();
@@ -167,7 +191,12 @@ impl<'o> Pass<'o> {
         }
     }
 
-    fn object(&mut self, json: &mut Cursor<'_>, number: usize, row: &mut Row) -> Result<(), Stop> {
+    fn object(
+        &mut self,
+        json: &mut Cursor<'_>,
+        number: usize,
+        row: &mut Row<'_>,
+    ) -> Result<(), Stop> {
         json.index += 1;
         let mut more = !json.take(b'}');
         while more {
@@ -189,7 +218,7 @@ impl<'o> Pass<'o> {
         &mut self,
         json: &mut Cursor<'_>,
         number: usize,
-        row: &mut Row,
+        row: &mut Row<'_>,
     ) -> Result<(), Stop> {
         let prefix = self.path.len();
         self.path.extend_from_slice(json.name()?);
@@ -213,17 +242,20 @@ impl<'o> Pass<'o> {
         field: Option<usize>,
         json: &mut Cursor<'_>,
         number: usize,
-        row: &mut Row,
+        row: &mut Row<'_>,
     ) -> Result<(), Stop> {
         let Some(field) = field else {
             return json.skip();
         };
         let column = &mut self.fields.columns[field].column;
+        if matches!(column.kind, Kind::Unwanted | Kind::Conflict) {
+            return json.skip();
+        }
         column.seek(number);
         append(column, json, row)
     }
 
-    fn field(&mut self, name: &[u8], row: &mut Row) -> Result<Option<usize>, Stop> {
+    fn field(&mut self, name: &[u8], row: &mut Row<'_>) -> Result<Option<usize>, Stop> {
         let found = self.fields.find(name);
         if found.is_some() || self.closed {
             return Ok(found);
@@ -239,13 +271,12 @@ impl<'o> Pass<'o> {
             let room = self.fields.columns.len() < MOST_FIELDS;
             return Ok(room.then(|| self.fields.add(&name, Column::new(Kind::Unwanted))));
         }
-        if row.columns >= row.most_columns {
-            let most = row.most_columns;
+        if row.columns >= MOST_FIELDS {
             return Err(Stop::Row(format!(
-                "there are more than {most} different fields: name the columns, or read it as text"
+                "there are more than {MOST_FIELDS} different fields: name the columns, or read it as text"
             )));
         }
-        row.columns += 1;
+        row.add_column(name.as_bytes(), 0)?;
         Ok(Some(self.fields.add(&name, Column::new(Kind::Found))))
     }
 
@@ -257,8 +288,12 @@ impl<'o> Pass<'o> {
 
     /// Fill the columns that no type fits with texts, which are needed from the first row on.
     fn reread_conflicts(&mut self, values: &BinaryArray, errors: &[(usize, String)]) {
+        let budget = Budget::of(values);
         let mut texts = Pass {
             options: self.options,
+            budget: &budget,
+            room: budget.room(),
+            rows: values.len(),
             fields: Fields::default(),
             whole: Column::new(match self.whole.kind {
                 Kind::Conflict => Kind::Text,
@@ -266,7 +301,6 @@ impl<'o> Pass<'o> {
             }),
             closed: true,
             columns: 0,
-            most_columns: 0,
             path: Vec::new(),
             tape: Vec::new(),
         };
@@ -327,13 +361,14 @@ impl<'o> Pass<'o> {
 }
 
 #[inline]
-fn append(column: &mut Column, json: &mut Cursor<'_>, row: &mut Row) -> Result<(), Stop> {
-    let (start, depth) = (json.index, row.depth);
+fn append(column: &mut Column, json: &mut Cursor<'_>, row: &mut Row<'_>) -> Result<(), Stop> {
+    let (start, depth, least) = (json.index, row.depth, row.least);
     match column.push(json, row) {
         Err(Stop::Conflict) => {
+            row.depth = depth;
+            row.least = least;
             give_up(column, row)?;
             json.index = start;
-            row.depth = depth;
             json.skip()
         }
         pushed => pushed,
@@ -342,15 +377,28 @@ fn append(column: &mut Column, json: &mut Cursor<'_>, row: &mut Row) -> Result<(
 
 /// Make a column one of conflicts.
 #[cold]
-fn give_up(column: &mut Column, row: &mut Row) -> Result<(), Stop> {
+fn give_up(column: &mut Column, row: &mut Row<'_>) -> Result<(), Stop> {
     if column.kind == Kind::Given {
         let error = "a number too large, or an object too deep, for the schema";
         return Err(Stop::Row(error.to_owned()));
     }
     row.may_change()?;
     row.columns = row.columns.saturating_sub(column.width() - 1);
-    *column = Column::new(Kind::Conflict);
+    let conflict = Column::new(Kind::Conflict);
+    let freed = column
+        .size(row.least)
+        .saturating_sub(conflict.size(row.least));
+    row.budget.give_back(row.budget.room() + freed);
+    *column = conflict;
     Ok(())
+}
+
+fn kind_of(field: &Field) -> Kind {
+    match field.metadata().get(MARK).map(String::as_str) {
+        Some("json") => Kind::Text,
+        Some(_) => Kind::Given,
+        None => Kind::Found,
+    }
 }
 
 fn finished(

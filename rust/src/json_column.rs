@@ -8,6 +8,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field};
 
+use crate::budget::Budget;
 use crate::json_cursor::{Cursor, Number, Stop};
 use crate::json_fields::Fields;
 
@@ -16,18 +17,27 @@ const DEEPEST: usize = 32;
 /// Integers up to here are exact as floats.
 const EXACT: u64 = 1 << 53;
 
+/// How many columns there may be, nested ones too.
+pub const MOST_FIELDS: usize = 10_000;
+/// What a column takes whether it has values or not.
+const COLUMN: usize = 512;
+
 /// What holds for the row that is being read, and how much room there is.
 #[derive(Debug)]
-pub struct Row {
+pub struct Row<'b> {
     /// Whether it is known to be whole.
     pub checked: bool,
     pub depth: usize,
-    /// Columns there are, nested ones too, and how many there may be.
+    /// Columns there are, nested ones too.
     pub columns: usize,
-    pub most_columns: usize,
+    pub budget: &'b Budget,
+    /// How many values a new column will have at least: one for each row, outside of lists.
+    pub least: usize,
+    /// How often a column was added, or found its type.
+    pub changes: usize,
 }
 
-impl Row {
+impl Row<'_> {
     /// Refuse a row that may turn out to be broken.
     pub fn may_change(&self) -> Result<(), Stop> {
         if self.checked {
@@ -35,6 +45,30 @@ impl Row {
         } else {
             Err(Stop::Check)
         }
+    }
+
+    /// Take room for bytes of columns.
+    #[inline]
+    pub fn take(&self, bytes: usize) -> Result<(), Stop> {
+        self.budget
+            .take(bytes)
+            .map_err(|spent| Stop::Row(spent.to_owned()))
+    }
+
+    /// Take room for more columns; one of objects that needs too many can be text instead.
+    fn take_for_columns(&self, bytes: usize) -> Result<(), Stop> {
+        match self.take(bytes) {
+            Err(_) if self.depth > 0 => Err(Stop::Conflict),
+            taken => taken,
+        }
+    }
+
+    /// Count a new column of a field, which has so many values so far.
+    pub fn add_column(&mut self, name: &[u8], length: usize) -> Result<(), Stop> {
+        self.take_for_columns(COLUMN + 3 * name.len() + length.max(self.least))?;
+        self.columns += 1;
+        self.changes += 1;
+        Ok(())
     }
 
     /// Go into an object or a list.
@@ -158,6 +192,28 @@ impl Column {
         }
     }
 
+    /// How many bytes each value takes, those of an object's columns among them.
+    pub fn cell(&self) -> usize {
+        match &self.values {
+            _ if matches!(self.kind, Kind::Unwanted) => 0,
+            Values::Null if self.kind == Kind::Conflict => 4,
+            Values::Null | Values::Bool(_) => 1,
+            Values::Int(_) | Values::Float(_) => 8,
+            Values::Text(_) | Values::List(..) => 4,
+            Values::Object(fields) => 1 + fields.cell(),
+        }
+    }
+
+    /// How many bytes it takes with so many values, and the items that it has.
+    pub fn size(&self, length: usize) -> usize {
+        let own = |cell: usize| COLUMN + cell.saturating_mul(length);
+        match &self.values {
+            Values::List(_, item) => own(4) + item.size(item.len()),
+            Values::Object(fields) => own(1) + fields.size(length),
+            _ => own(self.cell()),
+        }
+    }
+
     /// Make the next value that of a row: those left out are null, and of a name that comes twice the last counts.
     #[inline]
     pub fn seek(&mut self, row: usize) {
@@ -199,7 +255,7 @@ impl Column {
     }
 
     /// Append the next JSON value.
-    pub fn push(&mut self, json: &mut Cursor<'_>, row: &mut Row) -> Result<(), Stop> {
+    pub fn push(&mut self, json: &mut Cursor<'_>, row: &mut Row<'_>) -> Result<(), Stop> {
         let first = json.peek();
         let start = json.index;
         match self.kind {
@@ -244,13 +300,21 @@ impl Column {
             (Values::Text(_), _) if self.kind == Kind::Given => return self.push_text(json),
             (Values::List(ends, item), b'[') => {
                 row.enter()?;
+                let least = std::mem::take(&mut row.least);
                 json.index += 1;
                 let mut more = !json.take(b']');
+                let mut cell = if more { item.cell() } else { 0 };
                 while more {
+                    row.take(cell)?;
+                    let changes = row.changes;
                     item.push(json, row)?;
+                    if row.changes != changes {
+                        cell = item.cell();
+                    }
                     more = json.next(b']')?;
                 }
                 ends.push(end(item.len()));
+                row.least = least;
                 row.depth -= 1;
             }
             (Values::Object(fields), b'{') => {
@@ -260,7 +324,7 @@ impl Column {
             }
             (Values::Null, _) if self.kind == Kind::Found => {
                 row.may_change()?;
-                self.become_fit_for(first, row);
+                self.become_fit_for(first, row)?;
                 return self.push(json, row);
             }
             _ => {
@@ -284,19 +348,27 @@ impl Column {
         Ok(())
     }
 
-    fn become_fit_for(&mut self, first: u8, row: &mut Row) {
+    fn become_fit_for(&mut self, first: u8, row: &mut Row<'_>) -> Result<(), Stop> {
         let nulls = self.len();
-        self.values = match first {
+        let values = match first {
             b't' | b'f' => Values::Bool(BooleanBufferBuilder::new(nulls)),
             b'"' => Values::Text(Strings::new()),
             b'[' => {
-                row.columns += 1;
+                row.add_column(b"", 0)?;
                 Values::List(vec![0], Box::new(Self::new(Kind::Found)))
             }
             b'{' => Values::Object(Fields::default()),
             _ => Values::Int(Vec::new()),
         };
+        let found = Self {
+            values,
+            ..Self::new(self.kind)
+        };
+        row.take_for_columns(found.cell() * row.least.max(nulls + 1))?;
+        row.changes += 1;
+        self.values = found.values;
         self.resize(nulls);
+        Ok(())
     }
 
     /// Say that a value is of another type.

@@ -6,7 +6,7 @@ use arrow_array::{Array, StructArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, Field};
 
-use crate::json_column::{Column, Kind, Row};
+use crate::json_column::{Column, Kind, MOST_FIELDS, Row};
 use crate::json_cursor::{Cursor, Stop};
 
 /// A column and its name, which a text mostly has in quotes and before a colon.
@@ -87,7 +87,7 @@ impl Fields {
         &mut self,
         json: &mut Cursor<'_>,
         length: usize,
-        row: &mut Row,
+        row: &mut Row<'_>,
     ) -> Result<(), Stop> {
         self.rewind();
         json.index += 1;
@@ -95,7 +95,7 @@ impl Fields {
         while more {
             let number = match self.expected(json) {
                 Some(number) => Some(number),
-                None => self.number(json.name()?, row)?,
+                None => self.number(json.name()?, length, row)?,
             };
             if let Some(number) = number {
                 let column = &mut self.columns[number].column;
@@ -109,16 +109,21 @@ impl Fields {
         Ok(())
     }
 
-    fn number(&mut self, name: &[u8], row: &mut Row) -> Result<Option<usize>, Stop> {
+    fn number(
+        &mut self,
+        name: &[u8],
+        length: usize,
+        row: &mut Row<'_>,
+    ) -> Result<Option<usize>, Stop> {
         let found = self.find(name);
         if found.is_some() || self.closed {
             return Ok(found);
         }
         row.may_change()?;
-        if row.columns >= row.most_columns || name.contains(&0) {
+        if row.columns >= MOST_FIELDS || name.contains(&0) {
             return Err(Stop::Conflict);
         }
-        row.columns += 1;
+        row.add_column(name, length)?;
         let name = String::from_utf8_lossy(name);
         Ok(Some(self.add(&name, Column::new(Kind::Found))))
     }
@@ -131,6 +136,19 @@ impl Fields {
     /// How many columns these and those in them are.
     pub fn width(&self) -> usize {
         self.columns.iter().map(|named| named.column.width()).sum()
+    }
+
+    /// How many bytes an object's values take.
+    pub fn cell(&self) -> usize {
+        self.columns.iter().map(|named| named.column.cell()).sum()
+    }
+
+    /// How many bytes the columns take with so many values.
+    pub fn size(&self, length: usize) -> usize {
+        self.columns
+            .iter()
+            .map(|named| 3 * named.name.len() + named.column.size(length))
+            .sum()
     }
 
     /// Forget what is beyond a length.

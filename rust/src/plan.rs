@@ -71,18 +71,22 @@ fn record(fields: &Bound<'_, PyAny>, defaults: &Bound<'_, PyAny>) -> PyResult<Re
 type Given = (
     u32,
     String,
-    usize,
+    Option<usize>,
     Py<PyAny>,
     bool,
     Option<String>,
-    Vec<usize>,
+    Option<usize>,
 );
 
 /// Read how Protobuf's messages are to be read.
 pub fn message(given: &Bound<'_, PyAny>) -> PyResult<Message> {
     let py = given.py();
-    let mut message = Message::default();
-    for (number, name, column, node, repeated, absent, rivals) in given.extract::<Vec<Given>>()? {
+    let (fields, oneofs): (Vec<Given>, Vec<Vec<usize>>) = given.extract()?;
+    let mut message = Message {
+        oneofs,
+        ..Message::default()
+    };
+    for (number, name, column, node, repeated, absent, oneof) in fields {
         message.fields.push(protobuf::Field {
             number,
             name,
@@ -94,7 +98,7 @@ pub fn message(given: &Bound<'_, PyAny>) -> PyResult<Message> {
                 Some("") => Absent::Zero,
                 Some(name) => Absent::Name(name.as_bytes().into()),
             },
-            rivals,
+            oneof,
         });
     }
     message.fields.sort_by_key(|field| field.number);
@@ -112,6 +116,7 @@ fn kind(given: &Bound<'_, PyAny>) -> PyResult<Kind> {
         "fixed64" => Kind::Fixed64,
         "bytes" => Kind::Bytes,
         "time" => Kind::Time,
+        "group" => Kind::Group,
         "wrapper" => Kind::Wrapper(Box::new(kind(&given.get_item(1)?)?)),
         "message" => Kind::Message(message(&given.get_item(1)?)?),
         "entry" => Kind::Message(Message {

@@ -1,16 +1,19 @@
 //! Protobuf's wire form to columns, as a plan says. Fields come in any order, and more than once: columns are filled up later.
 
-use arrow_array::BinaryArray;
+use arrow_array::{Array, BinaryArray};
 
+use crate::budget::{Budget, Errors, refused};
 use crate::fault_of_row::Bad;
-use crate::typed::{Absent, Column, Values};
+use crate::times::Times;
+use crate::typed::{Absent, Column, Values, cell_of};
 
 /// How deep unknown groups may be nested, as in Protobuf's own parsers.
 const DEEPEST: usize = 100;
 const CUT: &str = "it ends too early";
 /// A plan that does not fit its columns: a fault of the program, told as that of the row.
 const FOREIGN: &str = "the plan does not fit the columns";
-const NANOS: i128 = 1_000_000_000;
+/// What it costs to look whether a field has a value.
+const LOOK: usize = 8;
 
 /// How values are read; what they become is the column's to say.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub enum Kind {
     Time,
     /// A message of one value, which stands for it.
     Wrapper(Box<Kind>),
+    /// Fields between two tags, which are passed over.
+    Group,
 }
 
 /// The names of an enumeration's numbers, in the order of these.
@@ -42,6 +47,8 @@ pub struct Names {
 #[derive(Clone, Debug, Default)]
 pub struct Message {
     pub fields: Vec<Field>,
+    /// Columns of which at most one has a value in a row.
+    pub oneofs: Vec<Vec<usize>>,
     /// Whether it is a key and a value of a map.
     pub is_entry: bool,
 }
@@ -50,22 +57,31 @@ pub struct Message {
 pub struct Field {
     pub number: u32,
     pub name: String,
-    pub column: usize,
+    /// Its number among the columns; none where it is passed over, and only ends what others of its oneof had.
+    pub column: Option<usize>,
     pub kind: Kind,
     pub repeated: bool,
     pub absent: Absent,
-    /// The columns of which at most one may have a value.
-    pub rivals: Vec<usize>,
+    /// The number of the oneof that it is in.
+    pub oneof: Option<usize>,
 }
 
 /// Append every value with these bytes in front to columns, null for others, and return what is wrong with which row.
+///
+/// # Errors
+///
+/// Even nulls would take more of the memory than a step may: there are no columns then.
 pub fn decode(
     values: &BinaryArray,
     front: &[u8],
     message: &Message,
     columns: &mut [Column],
-) -> Vec<(usize, String)> {
+) -> Result<Errors, Errors> {
     prepare(message, columns);
+    let (budget, cell) = (Budget::of(values), cell_of(columns));
+    if budget.take(values.len().saturating_mul(cell)).is_err() {
+        return Err(refused(values, front, cell));
+    }
     let mut errors = Vec::new();
     for (row, value) in values.iter().enumerate() {
         if let Some(bytes) = value.filter(|value| value.starts_with(front)) {
@@ -73,35 +89,47 @@ pub fn decode(
                 bytes,
                 at: front.len(),
                 end: bytes.len(),
+                budget: &budget,
             };
+            let room = budget.room();
             let Err(bad) = input.message(message, columns, row) else {
                 continue;
             };
             errors.push((row, bad.told(input.at)));
+            budget.give_back(room);
         }
         for column in &mut *columns {
             column.resize(row);
             column.push_null();
         }
     }
-    errors
+    Ok(errors)
 }
 
 /// Tell columns what stands in them where a message has no such field.
 fn prepare(message: &Message, columns: &mut [Column]) {
     for field in &message.fields {
-        let Some(column) = columns.get_mut(field.column) else {
+        let Some(column) = field.column.and_then(|number| columns.get_mut(number)) else {
             continue;
         };
         column.absent = field.absent.clone();
-        let inner = match &mut column.values {
-            Values::List(_, items) => &mut items.values,
-            values => values,
-        };
-        if let (Kind::Message(message), Values::Struct(columns)) = (&field.kind, inner) {
-            prepare(message, columns);
+        match &mut column.values {
+            Values::List(_, items) => prepare_value(&field.kind, items),
+            _ => prepare_value(&field.kind, column),
         }
+        column.measure();
     }
+}
+
+fn prepare_value(kind: &Kind, column: &mut Column) {
+    match (kind, &mut column.values) {
+        (Kind::Message(message), Values::Struct(columns)) => prepare(message, columns),
+        (Kind::Time, Values::I64(_)) => {
+            column.values = Values::Times(Times::of(column.data_type()));
+        }
+        _ => {}
+    }
+    column.measure();
 }
 
 impl Kind {
@@ -109,6 +137,7 @@ impl Kind {
         match self {
             Self::Bool | Self::Varint | Self::Zigzag | Self::Enum(_) => 0,
             Self::Fixed64 => 1,
+            Self::Group => 3,
             Self::Bytes | Self::Message(_) | Self::Time | Self::Wrapper(_) => 2,
             Self::Fixed32 => 5,
         }
@@ -140,6 +169,7 @@ struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
     end: usize,
+    budget: &'a Budget,
 }
 
 impl<'a> Input<'a> {
@@ -161,7 +191,7 @@ impl<'a> Input<'a> {
             };
             next = found + 1;
             let field = &message.fields[found];
-            let read = self.field(field, wire_type, columns, row);
+            let read = self.field(message, field, wire_type, columns, row);
             all &= read.map_err(|bad| bad.within(&field.name))?;
         }
         Ok(all || !message.is_entry)
@@ -169,13 +199,21 @@ impl<'a> Input<'a> {
 
     fn field(
         &mut self,
+        message: &Message,
         field: &Field,
         wire_type: u8,
         columns: &mut [Column],
         row: usize,
     ) -> Result<bool, Bad> {
-        let column = columns.get_mut(field.column).ok_or(FOREIGN)?;
         let kind = &field.kind;
+        let Some(number) = field.column else {
+            self.skip(field.number, wire_type, 0)?;
+            if wire_type == kind.wire_type() {
+                self.end_rivals(message, field, columns, row)?;
+            }
+            return Ok(false);
+        };
+        let column = columns.get_mut(number).ok_or(FOREIGN)?;
         if field.repeated {
             column.seek(row);
             let Values::List(_, items) = &mut column.values else {
@@ -202,18 +240,39 @@ impl<'a> Input<'a> {
             column.seek(row);
         }
         let kept = self.value(kind, column, row)?;
-        for rival in &field.rivals {
-            let rival = columns.get_mut(*rival).ok_or(FOREIGN)?;
-            if kept && rival.len() > row {
+        if kept {
+            self.end_rivals(message, field, columns, row)?;
+        }
+        Ok(kept)
+    }
+
+    /// Forget what other fields of a oneof had.
+    fn end_rivals(
+        &self,
+        message: &Message,
+        field: &Field,
+        columns: &mut [Column],
+        row: usize,
+    ) -> Result<(), Bad> {
+        let Some(oneof) = field.oneof else {
+            return Ok(());
+        };
+        let rivals = message.oneofs.get(oneof).ok_or(FOREIGN)?;
+        self.budget.work(LOOK * rivals.len())?;
+        for number in rivals {
+            let rival = columns.get_mut(*number).ok_or(FOREIGN)?;
+            if Some(*number) != field.column && rival.len() > row {
+                self.budget.work(rival.cell())?;
                 rival.resize(row);
             }
         }
-        Ok(kept)
+        Ok(())
     }
 
     /// Read an item; the entry of a map that is not kept whole is none.
     fn item(&mut self, kind: &Kind, items: &mut Column) -> Result<bool, Bad> {
         let number = items.len();
+        self.budget.take(items.cell())?;
         let kept = self.value(kind, items, number)?;
         if !kept && matches!(kind, Kind::Message(message) if message.is_entry) {
             items.resize(number);
@@ -243,7 +302,7 @@ impl<'a> Input<'a> {
             }
             Kind::Enum(names) => {
                 let number = low_i32(self.varint()?);
-                return name(names, number, column, row);
+                return name(names, number, column, row, self.budget);
             }
             _ => {}
         }
@@ -295,31 +354,27 @@ impl<'a> Input<'a> {
         Ok(true)
     }
 
+    /// Read the parts of a time, which may add to one that is there.
     fn time(&mut self, column: &mut Column, row: usize) -> Result<bool, Bad> {
-        let before = match &column.values {
-            Values::I64(values) if column.len() > row => values.last().copied().unwrap_or(0),
-            _ => 0,
+        let (mut seconds, mut nanos) = match &column.values {
+            Values::Times(times) if column.len() > row => times.last(),
+            _ => (0, 0),
         };
-        let (mut seconds, mut nanos) = (
-            i128::from(before).div_euclid(NANOS),
-            i128::from(before).rem_euclid(NANOS),
-        );
         self.within(|input| {
             while input.at < input.end {
                 match input.tag()? {
-                    (1, 0) => seconds = input.varint()?.cast_signed().into(),
-                    (2, 0) => nanos = low_i32(input.varint()?).into(),
+                    (1, 0) => seconds = input.varint()?.cast_signed(),
+                    (2, 0) => nanos = low_i32(input.varint()?),
                     (number, wire_type) => input.skip(number, wire_type, 0)?,
                 }
             }
             Ok(true)
         })?;
         column.seek(row);
-        let Values::I64(values) = &mut column.values else {
+        let Values::Times(times) = &mut column.values else {
             return Err(FOREIGN.into());
         };
-        let time = i64::try_from(seconds * NANOS + nanos);
-        values.push(time.map_err(|_| "a time that 64 bits of nanoseconds do not reach")?);
+        times.push(seconds, nanos)?;
         column.took();
         Ok(true)
     }
@@ -435,7 +490,13 @@ impl<'a> Input<'a> {
 }
 
 /// Append a number's name, or its digits where it has none.
-fn name(names: &Names, number: i32, column: &mut Column, row: usize) -> Result<bool, Bad> {
+fn name(
+    names: &Names,
+    number: i32,
+    column: &mut Column,
+    row: usize,
+    budget: &Budget,
+) -> Result<bool, Bad> {
     let found = names.names.binary_search_by_key(&number, |named| named.0);
     if found.is_err() && names.closed {
         return Ok(false);
@@ -445,7 +506,11 @@ fn name(names: &Names, number: i32, column: &mut Column, row: usize) -> Result<b
         return Err(FOREIGN.into());
     };
     match found {
-        Ok(found) => texts.push(&names.names[found].1)?,
+        Ok(found) => {
+            let name = &names.names[found].1;
+            budget.take(name.len())?;
+            texts.push(name)?;
+        }
         Err(_) => texts.push(number.to_string().as_bytes())?,
     }
     column.took();
@@ -463,9 +528,9 @@ fn low_i32(value: u64) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::ArrayRef;
     use arrow_array::cast::AsArray;
     use arrow_array::types::Int32Type;
-    use arrow_array::{Array, ArrayRef};
     use arrow_schema::{DataType, Field as ArrowField, Fields};
     use proptest::prelude::*;
 
@@ -475,11 +540,11 @@ mod tests {
         Field {
             number,
             name: format!("f{number}"),
-            column,
+            column: Some(column),
             kind,
             repeated: false,
             absent: Absent::Null,
-            rivals: Vec::new(),
+            oneof: None,
         }
     }
 
@@ -498,10 +563,9 @@ mod tests {
         if depth > 0 {
             let (inner, inside) = message(depth - 1);
             let (text, inner) = (Kind::Bytes, Kind::Message(inner));
-            for (number, column, kind, rival) in [(3, 2, text, 3), (4, 3, inner, 2)] {
-                let rivals = vec![rival];
+            for (number, column, kind) in [(3, 2, text), (4, 3, inner)] {
                 fields.push(Field {
-                    rivals,
+                    oneof: Some(0),
                     ..field(number, column, kind)
                 });
             }
@@ -511,6 +575,7 @@ mod tests {
             |(number, kind): (usize, DataType)| ArrowField::new(number.to_string(), kind, true);
         let message = Message {
             fields,
+            oneofs: vec![vec![2, 3]],
             is_entry: false,
         };
         (message, kinds.into_iter().enumerate().map(named).collect())
@@ -520,7 +585,7 @@ mod tests {
         let (message, fields) = message(2);
         let mut columns = Column::all(&fields).expect("types that are known");
         let values: BinaryArray = values.iter().copied().collect();
-        let errors = decode(&values, b"", &message, &mut columns);
+        let errors = decode(&values, b"", &message, &mut columns).expect("few columns");
         let finished =
             |column: Column| column.finish(values.len()).expect("columns that are whole");
         (columns.into_iter().map(finished).collect(), errors)

@@ -206,3 +206,6 @@ pub fn fetch_request(
         .with_topics(vec![topic]);
     framed(ApiKey::Fetch, head, &body)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,10 @@ use arrow_array::{
 use arrow_buffer::{
     BooleanBufferBuilder, Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer, i256,
 };
-use arrow_schema::{ArrowError, DataType, FieldRef, Fields};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields};
+
+use crate::map_keys::last_of_each_key;
+use crate::times::Times;
 
 /// A column that could not take a value, since Arrow counts its bytes and items in 31 bits.
 pub const FULL: &str = "it makes more than 2 GiB of one column at once";
@@ -46,6 +49,8 @@ pub enum Values {
     Text(Bytes),
     Binary(Bytes),
     Fixed(usize, Vec<u8>),
+    /// Times whose unit is found when all are there.
+    Times(Times),
     /// Lists, and maps, whose items have a key and a value.
     List(Vec<i32>, Box<Column>),
     Struct(Vec<Column>),
@@ -63,6 +68,7 @@ pub struct Bytes {
 pub struct Column {
     pub values: Values,
     pub absent: Absent,
+    cell: usize,
     nulls: NullBufferBuilder,
     data_type: DataType,
 }
@@ -95,12 +101,44 @@ impl Column {
             DataType::Struct(fields) => Values::Struct(Self::all(fields)?),
             _ => return None,
         };
-        Some(Self {
+        let mut column = Self {
             values,
             absent: Absent::Null,
+            cell: 0,
             nulls: NullBufferBuilder::new(0),
             data_type: data_type.clone(),
-        })
+        };
+        column.measure();
+        Some(column)
+    }
+
+    /// Find anew what a value takes, when what stands in the place of absent ones is known.
+    pub fn measure(&mut self) {
+        self.cell = match &self.values {
+            Values::Null | Values::Bool(_) => 1,
+            Values::I32(_) | Values::U32(_) | Values::F32(_) | Values::List(..) => 4,
+            Values::I64(_) | Values::U64(_) | Values::F64(_) => 8,
+            Values::Times(_) => 12,
+            Values::I128(..) => 16,
+            Values::I256(..) => 32,
+            Values::Text(_) | Values::Binary(_) => match &self.absent {
+                Absent::Name(name) => 4 + name.len(),
+                _ => 4,
+            },
+            Values::Fixed(width, _) => *width + 1,
+            Values::Struct(columns) => cell_of(columns),
+        };
+    }
+
+    /// How many bytes each value takes whatever it is, those of the columns of a struct among them.
+    #[inline]
+    pub fn cell(&self) -> usize {
+        self.cell
+    }
+
+    /// The type that it began with.
+    pub fn data_type(&self) -> &DataType {
+        &self.data_type
     }
 
     /// Begin a column for each field.
@@ -171,6 +209,7 @@ impl Column {
             Values::I256(values, _) => values.resize(length, i256::ZERO),
             Values::Text(bytes) | Values::Binary(bytes) => bytes.resize(length, &self.absent),
             Values::Fixed(width, data) => data.resize(length * *width, 0),
+            Values::Times(times) => times.resize(length),
             Values::List(ends, item) => {
                 ends.resize(length + 1, end(item.len()));
                 item.resize(last(ends));
@@ -214,6 +253,7 @@ impl Column {
                 Buffer::from_vec(data),
                 nulls,
             )?),
+            Values::Times(times) => times.finish(kind, nulls)?,
             Values::List(ends, item) => list(kind, ends, *item, nulls)?,
             Values::Struct(columns) => match kind {
                 DataType::Struct(fields) => Arc::new(structs(fields, columns, length, nulls)?),
@@ -254,6 +294,11 @@ impl Bytes {
     }
 }
 
+/// How many bytes a row takes in columns.
+pub fn cell_of(columns: &[Column]) -> usize {
+    1 + columns.iter().map(Column::cell).sum::<usize>()
+}
+
 /// Lay columns out as a struct.
 pub fn structs(
     fields: &Fields,
@@ -264,11 +309,26 @@ pub fn structs(
     if fields.is_empty() {
         return Ok(StructArray::new_empty_fields(length, nulls));
     }
-    let arrays: Result<_, _> = columns
+    let arrays: Vec<_> = columns
         .into_iter()
         .map(|column| column.finish(length))
-        .collect();
-    StructArray::try_new(fields.clone(), arrays?, nulls)
+        .collect::<Result<_, _>>()?;
+    let found = fields.iter().zip(&arrays);
+    let fields = found.map(|(field, array)| as_found(field, &**array));
+    StructArray::try_new(fields.collect(), arrays, nulls)
+}
+
+/// Return a field with the type that its values turned out to have.
+fn as_found(field: &FieldRef, array: &dyn Array) -> FieldRef {
+    if field.data_type() == array.data_type() {
+        return field.clone();
+    }
+    let name = field.name().clone();
+    Arc::new(Field::new(
+        name,
+        array.data_type().clone(),
+        field.is_nullable(),
+    ))
 }
 
 fn primitive<T: ArrowPrimitiveType>(
@@ -288,26 +348,24 @@ fn list(
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef, ArrowError> {
     let items = item.finish(last(&ends))?;
-    let mapped = |field: &FieldRef| match items.as_any().downcast_ref::<StructArray>() {
-        Some(entries) => MapArray::try_new(
-            field.clone(),
-            offsets(ends.clone()),
-            entries.clone(),
-            nulls.clone(),
-            false,
-        ),
-        None => Err(ArrowError::SchemaError(
-            "a map has keys and values".to_owned(),
-        )),
-    };
     Ok(match kind {
-        DataType::Map(field, _) => Arc::new(mapped(field)?),
-        DataType::List(field) => Arc::new(ListArray::try_new(
-            field.clone(),
-            offsets(ends),
-            items,
-            nulls,
-        )?),
+        DataType::Map(field, _) => {
+            let no_map = || ArrowError::SchemaError("a map has keys and values".to_owned());
+            let entries = items.as_any().downcast_ref::<StructArray>();
+            let (ends, entries) = last_of_each_key(ends, entries.ok_or_else(no_map)?)?;
+            let field = as_found(field, &entries);
+            Arc::new(MapArray::try_new(
+                field,
+                offsets(ends),
+                entries,
+                nulls,
+                false,
+            )?)
+        }
+        DataType::List(field) => {
+            let field = as_found(field, &*items);
+            Arc::new(ListArray::try_new(field, offsets(ends), items, nulls)?)
+        }
         _ => return Err(ArrowError::SchemaError(format!("{kind} has no items"))),
     })
 }

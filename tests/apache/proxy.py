@@ -13,11 +13,14 @@ CHUNK = 1 << 18
 class Proxy:
     """Forwards connections to a port, each direction late by the same time; the order and the rate stay.
 
-    Connections that come before the port is known wait for it.
+    Connections that come before the port is known wait for it. ``turns`` counts the round trips that came one after
+    the other: what is asked, on any connection, after an answer has been given begins another.
     """
 
     def __init__(self) -> None:
         self.delay_s = 0.0
+        self.turns = 0
+        self._answered = True
         self._target = 0
         self._known = threading.Event()
         self._flowing = threading.Event()
@@ -72,18 +75,22 @@ class Proxy:
         self._open.append(far)
         for source, sink in ((near, far), (far, near)):
             late: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-            self._start(self._take, source, late)
-            self._start(self._give, late, sink)
+            asks = source is near
+            self._start(self._take, source, late, asks)
+            self._start(self._give, late, sink, not asks)
 
-    def _take(self, source: socket.socket, late: "queue.SimpleQueue[tuple[float, bytes]]") -> None:
+    def _take(self, source: socket.socket, late: "queue.SimpleQueue[tuple[float, bytes]]", asks: bool) -> None:  # noqa: FBT001 - by position
         data = b"begin"
         with contextlib.suppress(OSError):
             while data:
                 data = source.recv(CHUNK)
+                if asks and data and self._answered:
+                    self._answered = False
+                    self.turns += 1
                 late.put((time.monotonic() + self.delay_s, data))
         late.put((0, b""))
 
-    def _give(self, late: "queue.SimpleQueue[tuple[float, bytes]]", sink: socket.socket) -> None:
+    def _give(self, late: "queue.SimpleQueue[tuple[float, bytes]]", sink: socket.socket, answers: bool) -> None:  # noqa: FBT001 - by position
         pause = threading.Event()
         with contextlib.suppress(OSError):
             while True:
@@ -93,6 +100,7 @@ class Proxy:
                 if not data:
                     sink.shutdown(socket.SHUT_WR)
                     return
+                self._answered |= answers
                 sink.sendall(data)
 
     def close(self) -> None:

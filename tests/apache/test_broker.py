@@ -1,6 +1,7 @@
 """Real Apache Kafka: it starts, does what it was asked, and goes with the process that started it."""
 
 import contextlib
+import hashlib
 import http.server
 import itertools
 import json
@@ -181,8 +182,11 @@ class TestStartingFails:
     ) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         kafka = ApacheKafka({"log.segment.bytes": "a lot"}, jvm_options=QUICK)
-        with pytest.raises(BrokerStartError, match=r"ended while starting.*\n(.*\n)*.*Invalid value a lot"):
+        with pytest.raises(BrokerStartError, match=r"ended while starting: .*Invalid value a lot") as caught:
             kafka.start()
+        (note,) = caught.value.__notes__
+        assert note.startswith("the end of its log:\n")
+        assert "\n\\tat " in note
         assert "stopped" in repr(kafka)
         assert list(tmp_path.iterdir()) == []
         assert not processes_with(str(tmp_path))
@@ -493,10 +497,17 @@ class MavenRepository(http.server.BaseHTTPRequestHandler):
     def jar() -> bytes:
         packed = BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n")
+            archive.writestr(zipfile.ZipInfo("META-INF/MANIFEST.MF"), "Manifest-Version: 1.0\n")
         return packed.getvalue()
 
     def log_message(self, *_: object) -> None: ...
+
+
+CHECKSUMS = {
+    f"{artifact}-{version}.jar": hashlib.sha256(MavenRepository.jar()).hexdigest()
+    for _, artifact, _, version, _ in (coordinate.split(":") for coordinate in jars.COORDINATES)
+}
+FETCH = f"from kafkalab.brokers import jars; jars.checksums = lambda: {CHECKSUMS!r}; print(jars.jar_folder())"
 
 
 @pytest.fixture
@@ -518,6 +529,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type
     )
     for name, value in {"HOME": tmp_path / "home", "XDG_CACHE_HOME": tmp_path / "cache", "NO_PROXY": "*"}.items():
         monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(jars, "checksums", lambda: CHECKSUMS)
     yield Handler
     server.shutdown()
     serving.join()
@@ -546,16 +558,26 @@ class TestFetchingTheJars:
 
     def test_begins_anew_when_it_broke_off(self, repository: type[MavenRepository], tmp_path: Path) -> None:
         repository.damaged = "kafka-clients"
-        with pytest.raises(BrokerStartError, match=r"kafka-clients.*damaged"):
+        with pytest.raises(BrokerStartError, match=r"kafka-clients\S+ arrived damaged"):
             jars.jar_folder()
         assert cached(tmp_path / "cache") == []
         repository.damaged = ""
         assert len(list(jars.jar_folder().iterdir())) == len(jars.COORDINATES)
 
+    def test_takes_no_other_jar(
+        self, repository: type[MavenRepository], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        changed = CHECKSUMS | {f"kafka-tools-{jars.KAFKA_VERSION}.jar": "0" * 64}
+        monkeypatch.setattr(jars, "checksums", lambda: changed)
+        with pytest.raises(BrokerStartError, match=r"kafka-tools-\S+ arrived damaged, or is not the one"):
+            jars.jar_folder()
+        assert cached(tmp_path / "cache") == []
+        assert repository.asked
+
     def test_begins_anew_after_a_fetch_that_was_killed(self, repository: type[MavenRepository], tmp_path: Path) -> None:
         repository.held = "kafka-tools"
-        program = "from kafkalab.brokers import jars; jars.jar_folder()"
-        with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL) as fetching:
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen([sys.executable, "-c", FETCH], cwd=ROOT, stdout=quiet, stderr=quiet) as fetching:
             assert repository.reached.wait(SECONDS)
             fetching.kill()
         repository.release.set()
@@ -565,11 +587,8 @@ class TestFetchingTheJars:
         assert cached(tmp_path / "cache") == [folder.name]
 
     def test_two_processes_fetch_once(self, repository: type[MavenRepository]) -> None:
-        program = "from kafkalab.brokers import jars; print(jars.jar_folder())"
         fetching = [
-            subprocess.Popen(
-                [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
+            subprocess.Popen([sys.executable, "-c", FETCH], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             for _ in range(2)
         ]
         told = [process.communicate(timeout=SECONDS)[0] for process in fetching]

@@ -374,6 +374,20 @@ class TestErrors:
             assert group.wait_for(58, SECONDS)
         assert ledger.done == Counter((0, offset) for offset in range(100))
 
+    def test_reach_the_log_without_what_moves_a_cursor(
+        self, own: ApacheKafka, lab: kl.Lab, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log = new_topic(own.bootstrap_servers)
+        log.write(0, Record(None, b"\x1b[2J"))
+
+        def fails(record: kl.Record) -> None:
+            raise ValueError((record.value or b"").decode())
+
+        with lab.consumer_group("raw", log.topic, fails, on_error="skip") as group:
+            assert group.wait_for(1, SECONDS)
+        assert "\x1b" not in caplog.text
+        assert r"\x1b[2J" in caplog.text
+
     def test_skip_a_record_and_tell(self, own: ApacheKafka, lab: kl.Lab) -> None:
         log, ledger = filled(own, 2, 50), Ledger(slowest=0)
         dead_letters: list[kl.HandlerError] = []
@@ -462,7 +476,95 @@ class TestSlowHandlers:
         assert committed(log, "buffer") == dict.fromkeys(range(3), 2000)
 
 
+class TestEnd:
+    def test_of_a_fenced_member_is_told(self, own: ApacheKafka, lab: kl.Lab) -> None:
+        log, ledger = filled(own, 1, 10), Ledger(slowest=0)
+        first, second = (
+            lab.consumer_group("fenced", log.topic, ledger, instance_id="a", settings=SHORT) for _ in range(2)
+        )
+        with contextlib.ExitStack() as stack:
+            first.start()
+            stack.callback(first.stop)
+            assert first.wait_for(10, SECONDS)
+            stack.enter_context(second)
+            assert not first.wait_for(11, SECONDS)  # which it does not wait out
+            wait_until(lambda: not first.running)
+            assert first.stats().state == "failed"
+            assert second.running
+            with pytest.raises(kl.GroupError, match=r"group 'fenced'.*instance_id"):
+                first._last().check()
+
+    def test_of_a_member_that_is_not_let_in_is_told(self, own: ApacheKafka, lab: kl.Lab) -> None:
+        log, ledger = filled(own, 1, 10), Ledger(slowest=0)
+        options: dict[str, Any] = {"instance_id": "a", "group_protocol": "consumer"}
+        first, second = (lab.consumer_group("not-in", log.topic, ledger, **options) for _ in range(2))
+        with first:
+            assert first.wait_for(10, SECONDS)
+            with pytest.raises(kl.GroupError, match=r"group 'not-in'.*same instance_id"):
+                second.run(SECONDS)
+            assert first.running
+
+    @pytest.mark.parametrize("hook", ["setup", "cleanup", "process"])
+    def test_can_come_from_anywhere(self, own: ApacheKafka, lab: kl.Lab, hook: str) -> None:
+        log = filled(own, 1, 10)
+
+        class Stops:
+            def setup(self, _: kl.Session) -> None:
+                self.at("setup")
+
+            def process(self, record: kl.Record, session: kl.Session) -> None:
+                session.mark(record)
+                self.at("process")
+
+            def cleanup(self, _: kl.Session) -> None:
+                self.at("cleanup")
+
+            def at(self, where: str) -> None:
+                if where == hook:
+                    group.stop()
+
+        group = lab.consumer_group(f"stops-in-{hook}", log.topic, Stops())
+        with group:
+            if hook == "cleanup":
+                assert group.wait_for(10, SECONDS)
+            else:
+                wait_until(lambda: not group.running)
+        group.stop()
+        assert group.stats().state == "stopped"
+
+    def test_comes_at_once_in_any_of_several_loops(self, own: ApacheKafka, lab: kl.Lab) -> None:
+        log = filled(own, 2, 10)
+        seen: Counter[int] = Counter()
+        group = lab.consumer_group("loops", log.topic, drain_timeout=2 * SECONDS)
+        with group:
+            for record in group:
+                seen[record.partition] += 1
+                if seen.total() == 3:
+                    other = iter(group)
+                    next(other)
+                    other.close()  # type: ignore[attr-defined]  # it is a generator
+                    group.stop()
+            assert not group.running
+        assert committed(log, "loops") == seen
+
+
 class TestIteration:
+    def test_goes_on_with_what_a_break_has_left(self, own: ApacheKafka, lab: kl.Lab) -> None:
+        log = filled(own, 1, 3000)
+        seen: list[int] = []
+        with lab.consumer_group("break", log.topic, buffer_depth=100) as group:
+            while len(seen) < 3000:
+                for record in group:
+                    seen.append(record.offset)
+                    if record.offset % 7 == 6:
+                        group.mark(record)
+                        break
+                    if record.offset == 2999:
+                        group.mark(record)
+                        group.stop()
+        assert seen == list(range(3000))
+        assert committed(log, "break") == {0: 3000}
+
     def test_marks_a_record_when_the_next_is_asked_for(self, own: ApacheKafka, lab: kl.Lab) -> None:
         log = filled(own, 1, 20)
         seen = []
@@ -557,6 +659,41 @@ class TestLogs:
         assert ["made anew" in str(error) for error in told] in ([True], [])
         assert seen.offsets[:100] == list(range(100))
 
+    def test_of_a_topic_made_anew_after_a_rebalance_are_read_whole(self, own: ApacheKafka, lab: kl.Lab) -> None:
+        log, seen = filled(own, 2, 100), Seen()
+        kept, comes = (lab.consumer_group("kept", log.topic, seen, settings=SHORT) for _ in range(2))
+        with kept:
+            assert kept.wait_for(200, SECONDS)
+            with comes:
+                wait_until(lambda: len(kept.partitions) == len(comes.partitions) == 1)
+            wait_until(lambda: len(kept.partitions) == 2)
+            made_anew(log, 50, 2)
+            wait_until(lambda: len(seen.offsets) >= 300)
+            wait_until(lambda: committed(log, "kept") == {0: 50, 1: 50})
+        assert Counter(seen.offsets[200:]) == Counter(dict.fromkeys(range(50), 2))
+
+    @pytest.mark.parametrize("ordering", ["partition", "key"])
+    def test_of_a_topic_made_anew_amidst_its_records_lose_none(
+        self, own: ApacheKafka, lab: kl.Lab, ordering: Any
+    ) -> None:
+        log, gate = filled(own, 1, 400), threading.Event()
+        values: list[bytes | None] = []
+
+        def slow(record: kl.Record) -> None:
+            if record.offset == 5 and not gate.is_set():
+                gate.wait(SECONDS)
+            values.append(record.value)
+
+        group_id = f"amidst-{ordering}"
+        with lab.consumer_group(group_id, log.topic, slow, ordering=ordering, commit_interval=0.05) as group:
+            wait_until(lambda: any(part.position == 400 for part in group.stats().partitions.values()))
+            made_anew(log, 600)
+            wait_until(lambda: any(part.position == 600 for part in group.stats().partitions.values()))
+            assert committed(log, group_id).get(0, 0) <= 5
+            gate.set()
+            wait_until(lambda: committed(log, group_id) == {0: 600})
+        assert {b"value %d" % number for number in range(600)} <= set(values)
+
     def test_of_a_topic_made_anew_while_nobody_was_there(self, own: ApacheKafka, lab: kl.Lab) -> None:
         log, seen = filled(own, 1, 100), Seen()
         with lab.consumer_group("away", log.topic, seen) as group:
@@ -574,21 +711,25 @@ class TestLogs:
         assert isinstance(error, kl.DataLossError)
         assert "made anew" in str(error)
 
-    def test_that_were_cut_are_told_and_read_again(self, own: ApacheKafka, lab: kl.Lab) -> None:
-        log, seen = filled(own, 1, 50), Seen()
+    @pytest.mark.parametrize("assignor", ["cooperative-sticky", "range"])
+    def test_that_were_cut_are_told_and_read_again(self, own: ApacheKafka, lab: kl.Lab, assignor: str) -> None:
+        log, seen = filled(own, 2, 50), Seen()
         for number, start in enumerate(("earliest", "latest", "error")):
-            group_id = f"cut-{start}"
+            group_id = f"cut-{start}-{assignor}"
             consumer = Consumer({"bootstrap.servers": log.bootstrap, "group.id": group_id}, logger=LOGGER)
             with contextlib.closing(consumer):
-                consumer.commit(offsets=[TopicPartition(log.topic, 0, 80)], asynchronous=False)
-            group = lab.consumer_group(group_id, log.topic, seen, start=start)  # type: ignore[arg-type]  # a str
+                ends = [TopicPartition(log.topic, 0, 80), TopicPartition(log.topic, 1, 50)]
+                consumer.commit(offsets=ends, asynchronous=False)
+            how: dict[str, Any] = {"start": start, "assignor": assignor}
+            group = lab.consumer_group(group_id, log.topic, seen, **how)
             if start == "error":
                 with pytest.raises(kl.DataLossError, match=r"50 to 79 are lost.*start='error'"):
                     group.run(SECONDS)
                 continue
             with group:
                 assert group.wait_for(50, SECONDS)
-            assert len(seen.offsets) == 50 * (number + 1)
+                wait_until(lambda group_id=group_id: committed(log, group_id) == {0: 50, 1: 50})  # type: ignore[misc]  # bound at once
+            assert seen.offsets == list(range(50)) * (number + 1)
             (error,) = group.errors
             assert "offsets 50 to 79 are lost" in str(error)
 

@@ -88,6 +88,18 @@ class TestTruth:
         assert any("begun anew" in note for note in found.notes)
         assert found.partition_share == pytest.approx(dict.fromkeys(range(4), 0.25), abs=0.05)
 
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"auto_offset_reset": "earliest", "enable_auto_commit": False},
+            "article",
+            kl.ConsumerSettings.from_java({"auto.offset.reset": "earliest", "enable.auto.commit": "true"}),
+        ],
+        ids=("ours", "a preset", "Java's"),
+    )
+    def test_any_settings_can_be_measured(self, lab: kl.Lab, topic: str, settings: Any) -> None:
+        assert lab.measure(topic, settings, **SHORT).records > 0
+
     def test_an_empty_topic_says_so(self, lab: kl.Lab, kafka: ApacheKafka) -> None:
         found = lab.measure(fill(kafka.bootstrap_servers, [0]), **SHORT)
         assert (found.records, found.advice.bottleneck) == (0, "quiet topic")

@@ -113,7 +113,10 @@ fn of_protobuf(depth: usize) -> (Message, Fields) {
         let (inner, kinds) = of_protobuf(depth - 1);
         parts.push((Kind::Message(inner), DataType::Struct(kinds), Absent::Null));
     }
-    let mut message = Message::default();
+    let mut message = Message {
+        oneofs: vec![vec![2, 10]],
+        ..Message::default()
+    };
     let mut kinds = vec![];
     for (kind, data_type, absent) in parts {
         for repeated in [false, true] {
@@ -126,7 +129,7 @@ fn of_protobuf(depth: usize) -> (Message, Fields) {
             message.fields.push(protobuf::Field {
                 number: u32::try_from(column).unwrap_or(0) + 1,
                 name: String::new(),
-                column,
+                column: Some(column),
                 kind: kind.clone(),
                 repeated,
                 absent: if repeated {
@@ -134,7 +137,7 @@ fn of_protobuf(depth: usize) -> (Message, Fields) {
                 } else {
                     absent.clone()
                 },
-                rivals: if column == 2 { vec![10] } else { vec![] },
+                oneof: (column == 2 || column == 10).then_some(0),
             });
         }
     }
@@ -154,7 +157,7 @@ fuzz_target!(|given: Vec<Option<&[u8]>>| {
         named: vec![tree],
     };
     let mut column = Column::new(&kind).expect("known types");
-    let errors = avro::decode(&values, b"", &plan, &mut column);
+    let errors = avro::decode(&values, b"", &plan, &mut column).expect("few columns");
     let rows = column.finish(values.len()).expect("whole columns");
     assert_eq!(rows.len(), values.len());
     assert!(errors.iter().all(|(row, _)| rows.is_null(*row)));
@@ -162,7 +165,7 @@ fuzz_target!(|given: Vec<Option<&[u8]>>| {
 
     let (message, fields) = of_protobuf(1);
     let mut columns = Column::all(&fields).expect("known types");
-    let errors = protobuf::decode(&values, b"", &message, &mut columns);
+    let errors = protobuf::decode(&values, b"", &message, &mut columns).expect("few columns");
     for column in columns {
         let made = column.finish(values.len()).expect("whole columns");
         assert_eq!(made.len(), values.len());

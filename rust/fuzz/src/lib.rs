@@ -5,6 +5,8 @@
 pub mod avro;
 #[path = "../../src/batch.rs"]
 pub mod batch;
+#[path = "../../src/budget.rs"]
+pub mod budget;
 #[path = "../../src/columns.rs"]
 pub mod columns;
 #[path = "../../src/compression.rs"]
@@ -17,6 +19,8 @@ pub mod fault_of_row;
 pub mod framing;
 #[path = "../../src/isolation.rs"]
 pub mod isolation;
+#[path = "../../src/map_keys.rs"]
+pub mod map_keys;
 #[path = "../../src/protobuf.rs"]
 pub mod protobuf;
 #[path = "../../src/reader.rs"]
@@ -25,5 +29,7 @@ pub mod reader;
 pub mod response;
 #[path = "../../src/step.rs"]
 pub mod step;
+#[path = "../../src/times.rs"]
+pub mod times;
 #[path = "../../src/typed.rs"]
 pub mod typed;
