@@ -26,7 +26,7 @@ from kafkalab.net.client import Call, Client
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from kafkalab.connection import ConnectionConfig
     from kafkalab.net.client import Answers, Stops
@@ -49,6 +49,7 @@ _LONGEST_LOOK_S = 300.0
 _MOMENT_S = 5.0
 _FIRST_LOOK_S = 2.0
 _UNKNOWN_TIME = -2
+_UNKNOWN = _UNKNOWN_TIME, -1
 _SETTLING_S = 0.5
 _NO_ID = bytes(16)
 
@@ -72,6 +73,15 @@ class Question:
     times: Mapping[int, int]
     read_committed: bool = False
     optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request to one leader: the number of its question, and the partitions that it is about."""
+
+    number: int
+    partitions: Collection[int]
+    request: Request[requests.Offsets]
 
 
 class NativeCluster:
@@ -326,7 +336,9 @@ class NativeCluster:
         first = next(iter(asked), None)
         if first is None:
             return self._look(name, call), None
-        requested: dict[Address, list[Request[Any]]] = {at: [one for _, one in those] for at, those in asked.items()}
+        requested: dict[Address, list[Request[Any]]] = {
+            at: [each.request for each in those] for at, those in asked.items()
+        }
         requested[first].insert(0, requests.metadata([name]))
         answers = self._client.each(requested, min(call.left, _FIRST_LOOK_S), call)
         told = answers[first]
@@ -356,11 +368,11 @@ class NativeCluster:
                 look = self._look(topic, call)
                 self._check(look, wanted, call)
             asked = self._asked(topic, missing, look.leaders)
-            requested = {address: [request for _, request in those] for address, those in asked.items()}
+            requested = {address: [each.request for each in those] for address, those in asked.items()}
             optional = {number for number, each in enumerate(questions) if each.optional}
             answers = self._client.each(requested, seconds, call)
             error = self._take(topic, asked, answers, found, optional) or error
-            if all(len(have) >= len(each.times) for each, have in zip(questions, found, strict=True)):
+            if all(have.keys() >= each.times.keys() for each, have in zip(questions, found, strict=True)):
                 return [{p: have[p] for p in each.times} for each, have in zip(questions, found, strict=True)]
             look = None
         raise error or call.given_up(self._client)
@@ -376,9 +388,9 @@ class NativeCluster:
     @staticmethod
     def _asked(
         topic: str, questions: Sequence[Question], leaders: Mapping[int, Address]
-    ) -> dict[Address, list[tuple[int, Request[requests.Offsets]]]]:
-        """Return by leader the requests to make, each with the number of its question."""
-        asked: dict[Address, list[tuple[int, Request[requests.Offsets]]]] = {}
+    ) -> dict[Address, list[_Asked]]:
+        """Return by leader the requests to make."""
+        asked: dict[Address, list[_Asked]] = {}
         for number, question in enumerate(questions):
             by_leader: dict[Address, dict[int, int]] = {}
             for partition, at in question.times.items():
@@ -386,31 +398,34 @@ class NativeCluster:
                     by_leader.setdefault(leaders[partition], {})[partition] = at
             for address, times in by_leader.items():
                 request = requests.list_offsets(topic, times, read_committed=question.read_committed)
-                asked.setdefault(address, []).append((number, request))
+                asked.setdefault(address, []).append(_Asked(number, times.keys(), request))
         return asked
 
     @staticmethod
     def _take(
         topic: str,
-        asked: Mapping[Address, Sequence[tuple[int, Request[requests.Offsets]]]],
+        asked: Mapping[Address, Sequence[_Asked]],
         answers: Mapping[Address, Answers],
         found: list[Found],
-        optional: Iterable[int],
+        optional: Collection[int],
     ) -> KafkalabError | None:
         """Put answers where they belong; return an error that another attempt may mend."""
         error: KafkalabError | None = None
         for address, those in asked.items():
             told = answers[address]
-            for (number, _), answer in zip(those, told if isinstance(told, list) else (), strict=False):
+            for each, answer in zip(those, told if isinstance(told, list) else (), strict=False):
                 if isinstance(answer, UnsupportedError):
-                    if number not in optional:
+                    if each.number not in optional:
                         raise answer
+                    found[each.number] |= dict.fromkeys(each.partitions, _UNKNOWN)
                     continue
                 for partition, code, timestamp, offset in (part for _, parts in answer for part in parts):
+                    if partition not in each.partitions:
+                        continue
                     if not code:
-                        found[number][partition] = timestamp, offset
-                    elif code in _TIMES_UNKNOWN and number in optional:
-                        found[number][partition] = _UNKNOWN_TIME, -1
+                        found[each.number][partition] = timestamp, offset
+                    elif code in _TIMES_UNKNOWN and each.number in optional:
+                        found[each.number][partition] = _UNKNOWN
                     else:
                         error = translate(KafkaError(code), topic=topic, partition=partition)
                         if code not in _NOT_YET:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import (
         AdminClient,
         ClusterMetadata,
-        ConsumerGroupDescription,
+        ConsumerGroupListing,
         ListOffsetsResultInfo,
         TopicDescription,
         TopicMetadata,
@@ -223,26 +223,22 @@ class PortableCluster:
         return {TopicPartition(part.topic, part.partition): part.offset for part in answer if part.offset >= 0}
 
     def members(self, group_id: str) -> tuple[str, list[str]]:
-        """Return a group's state, and who is in it: client, member and host of each."""
+        """Return a group's state; its members are not named.
+
+        The call that names them goes to the coordinator, and ends the process where that moves meanwhile. This one goes
+        to all brokers.
+        """
         self.connect()
 
-        def describe(seconds: float) -> ConsumerGroupDescription:
-            # A client that has asked a coordinator before ends the process, or waits for ever, where that has moved.
-            client = Admin(self._config, self._timeout).client
-            futures = client.describe_consumer_groups([group_id], request_timeout=max(seconds, 1))
-            described: ConsumerGroupDescription = futures[group_id].result()
-            return described
+        def listed(seconds: float) -> list[ConsumerGroupListing]:
+            answer = self._admin.client.list_consumer_groups(request_timeout=max(seconds, 1)).result()
+            found = [group for group in answer.valid if group.group_id == group_id]
+            if answer.errors and not found:
+                raise answer.errors[0]
+            return found
 
-        try:
-            found = self._of_group(group_id, describe)
-        except KafkalabError as error:
-            cause = error.__cause__
-            if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return "DEAD", []
-            raise
-        return found.state.name, [
-            f"{member.client_id} ({member.member_id}) on {member.host}" for member in found.members
-        ]
+        groups = self._of_group(group_id, listed)
+        return (groups[0].state.name if groups else "DEAD"), []
 
     def commit(self, group_id: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Set a group's committed offsets; the broker refuses that while it has members."""

@@ -77,6 +77,8 @@ def lab(request: pytest.FixtureRequest, three: ApacheKafka, away: set[int]) -> I
 
 
 def test_a_partition_without_a_leader_is_described(lab: kl.Lab, log: Log, away: set[int]) -> None:
+    # A new coordinator says that nothing is committed until the replicas have confirmed it.
+    wait_until(lambda: set(lab.describe(log.topic, group_id="g")["committed_offset"].dropna()) == {4})
     found = lab.describe(log.topic, group_id="g")
     for name in ("leader", "log_start_offset", "last_stable_offset", "high_watermark", "span", "committed_lag"):
         assert set(found.index[found[name].isna()]) == away, name
