@@ -734,7 +734,8 @@ def test_a_stream_keeps_its_types_where_a_step_has_others() -> None:
     shipped = FileDescriptorProto()
     DESCRIPTOR.CopyToProto(shipped)
     made = FileDescriptorProto(name="m.proto", package="m", syntax="proto3", dependency=[DESCRIPTOR.name])
-    at = FieldDescriptorProto(name="at", number=1, type=11, label=1, type_name=".google.protobuf.Timestamp")
+    at = FieldDescriptorProto(name="at", number=1, type_name=".google.protobuf.Timestamp")
+    at.type, at.label = FieldDescriptorProto.TYPE_MESSAGE, FieldDescriptorProto.LABEL_OPTIONAL
     made.message_type.add(name="M").field.append(at)
     value = kl.Protobuf("m.M", FileDescriptorSet(file=[shipped, made]).SerializeToString())
     near, far = (Timestamp(seconds=seconds).SerializeToString() for seconds in (1, 253_402_214_400))
