@@ -137,8 +137,8 @@ class View:
         """Return the view as it is, for it to stay."""
         copied = copy(self)
         everything = self._all.copy()
-        copied._all = everything  # noqa: SLF001 - the copy is one of these
-        copied._findings = deepcopy(self._findings)  # noqa: SLF001
+        copied._all = everything  # noqa: SLF001 - its own class - the copy is one of these
+        copied._findings = deepcopy(self._findings)  # noqa: SLF001 - its own class
         copied.shown = everything if self.shown is self._all else self.shown.copy()
         return copied
 

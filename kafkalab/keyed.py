@@ -32,6 +32,7 @@ Tombstones: TypeAlias = Literal["apply", "keep"]
 
 _MERGED_AT = 256 * 1024
 _SAMPLED = 200
+_FRAME_BYTES = 5  # a zero, and the id
 _INTEGERS = {"int8": 1, "int16": 2, "int32": 4, "int64": 8}
 
 
@@ -181,6 +182,12 @@ def homes(scan: Scan, key: bytes | None, name: Partitioner | None) -> tuple[tupl
     return tuple(part for part in ranges if part.partition in places), f"{note}; partitioner=None reads all"
 
 
+def are_framed(scan: Scan) -> bool:
+    """Whether a sample of the keys begin with the id of a schema: what is shown of them is not what is stored."""
+    keys = [key for key, _ in _sampled_keys(scan) if key is not None]
+    return bool(keys) and all(len(key) > _FRAME_BYTES and key[0] == 0 for key in keys)
+
+
 def _sampled_keys(scan: Scan) -> Iterator[tuple[bytes | None, int]]:
     sampler = Sampler(scan.plan, scan.fetcher, scan.fetch_options, FetchControl(), np.random.default_rng(0))
     for step in sampler.take(_SAMPLED).steps:
@@ -236,11 +243,9 @@ class Chosen:
 
     def table(self) -> pa.Table:
         """Return the kept records as rows."""
-        shaped = [
-            self._shaper.shape(_fetched(part, rows))
-            for part, chooser in self._choosers.items()
-            for rows in chooser.kept()
-        ]
+        shaped = self._shaper.shape_all(
+            _fetched(part, rows) for part, chooser in self._choosers.items() for rows in chooser.kept()
+        )
         tables = [pa.Table.from_batches([rows]) for rows in shaped if rows.num_rows]
         return unify(tables or [pa.Table.from_batches([self._shaper.empty()])]).unify_dictionaries()
 

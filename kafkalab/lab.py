@@ -6,6 +6,7 @@ import time
 import warnings
 import weakref
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
@@ -31,7 +32,7 @@ from kafkalab.frame import ordered_by_time, printable, to_frame, warn_if_short
 from kafkalab.group.consumer_group import ConsumerGroup
 from kafkalab.group.offsets import cluster_of, group_offsets, seek_group
 from kafkalab.group.settings import Membership
-from kafkalab.keyed import Chosen, NewestOfEach, OfKey, as_stored, homes
+from kafkalab.keyed import Chosen, NewestOfEach, OfKey, are_framed, as_stored, homes
 from kafkalab.keyed import notes as newest_notes
 from kafkalab.model import IsolationLevel, OffsetRange, PartitionReceipt, Receipt
 from kafkalab.parallel import MapOptions, map_parts
@@ -144,7 +145,9 @@ class Lab:
         self._partial: Collected | Chosen | None = None
         self._processes = Processes()
         self._started: weakref.WeakSet[Tail | TuningSession | ConsumerGroup] = weakref.WeakSet()
-        self._on_close: list[Callable[[], object]] = [self._processes.close, self._stop_started]
+        self._on_close = ExitStack()
+        self._on_close.callback(self._processes.close)
+        self._on_close.callback(self._stop_started)
 
     def __repr__(self) -> str:
         return f"<Lab on {self.metadata!r}, engine {self.fetcher.name}>"
@@ -157,16 +160,16 @@ class Lab:
 
     def on_close(self, action: Callable[[], object]) -> None:
         """Have something done when this lab is closed."""
-        self._on_close.append(action)
+        self._on_close.callback(action)
 
     def close(self) -> None:
         """Let go of the cluster, and end what was started for this lab."""
-        while self._on_close:
-            self._on_close.pop()()
+        self._on_close.pop_all().close()  # all of it, should some fail
 
     def _stop_started(self) -> None:
-        for each in list(self._started):
-            each.stop()
+        with ExitStack() as stops:
+            for each in list(self._started):
+                stops.callback(each.stop)
 
     # What is there
 
@@ -292,7 +295,7 @@ class Lab:
             Rows to keep, such as ``kl.field("amount") > 100``; checked as they come, so that only these take memory.
         errors : {"raise", "column", "skip"}
             What becomes of a record that is not in its format: an error that names its offset, nulls with the reason in
-            ``_error`` and the bytes in ``_raw``, or no row and a note in the receipt.
+            ``_error`` and the bytes in ``_raw`` (a key's in ``_raw_key``), or no row and a note in the receipt.
         isolation_level : {"read_committed", "read_uncommitted"}
             Which records of transactions are visible.
         on_data_loss : {"raise", "warn"}
@@ -485,7 +488,8 @@ class Lab:
         Warns
         -----
         KafkalabWarning
-            Nothing was found, and not all partitions were read.
+            Nothing was found, and not all partitions were read, or keys begin with the id of a schema: then the text of
+            a key is not what is stored.
 
         Examples
         --------
@@ -503,7 +507,10 @@ class Lab:
         frame = self._choose(
             replace(scan, plan=plan), {part: OfKey(stored) for part in ranges}, reading, lambda: [note]
         )
-        if frame.empty and len(ranges) < len(scan.plan.ranges):
+        framed = frame.empty and isinstance(key, str) and are_framed(scan)
+        if framed:
+            note = f"keys begin with the id of a schema here: what is shown is not the key, so give bytes; {note}"
+        if framed or (frame.empty and len(ranges) < len(scan.plan.ranges)):
             warnings.warn(f"no record of the range has the key {key!r}: {note}", KafkalabWarning, stacklevel=2)
         return frame
 
@@ -1232,7 +1239,7 @@ class Lab:
         left_out = [f"left out: {error}" for error in offline_among(scan.info, plan.offline)]
         for note in left_out:
             warnings.warn(f"the sample is of the rest; {note}", KafkalabWarning, stacklevel=3)
-        batches = [shaper.shape(step) for step in sampled.steps if step.arrow_batch.num_rows] or [shaper.empty()]
+        batches = shaper.shape_all(step for step in sampled.steps if step.arrow_batch.num_rows) or [shaper.empty()]
         table = unify([pa.Table.from_batches([rows]) for rows in batches]).unify_dictionaries()
         receipt = Receipt(
             tuple(_sampled_part(step) for step in sampled.steps),

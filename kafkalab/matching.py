@@ -132,7 +132,7 @@ class Matching:
                 pa.nulls(size, kind) if array is None else array for array, kind in zip(values, fitted, strict=True)
             ]
             result = evaluate(self.part.expression, arrays, size)
-            true[chosen], false[chosen] = _are(result, True), _are(result, False)  # noqa: FBT003 - a value
+            true[chosen], false[chosen] = _are(result, True), _are(result, False)  # noqa: FBT003 - what null becomes - a value
         return true, false
 
     def _groups(
@@ -207,7 +207,7 @@ def _are(values: pa.Array, value: bool) -> NDArray[np.bool_]:  # noqa: FBT001 - 
     found: NDArray[np.bool_]
     if pa.types.is_null(values.type):
         return np.zeros(len(values), dtype=bool)
-    found = (values if value else pc.invert(values)).fill_null(False).to_numpy(zero_copy_only=False)  # noqa: FBT003
+    found = (values if value else pc.invert(values)).fill_null(False).to_numpy(zero_copy_only=False)  # noqa: FBT003 - what null becomes
     return found
 
 

@@ -275,7 +275,17 @@ class Receipt:
 
     def to_json(self) -> str:
         """Return the receipt as one short string."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        # Field by field: asdict copies each value deeply, and there can be thousands of partitions.
+        data = {
+            "partitions": [
+                {name: getattr(part, name) for name in PartitionReceipt.__slots__} for part in self.partitions
+            ],
+            "isolation_level": self.isolation_level,
+            "engine": self.engine,
+            "live": asdict(self.live) if self.live else None,
+            "notes": self.notes,
+        }
+        return json.dumps(data, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafkalab.cluster import Cluster
 from kafkalab.errors import UnsupportedError
+from kafkalab.fetch.arrow import ArrowFetcher
 from kafkalab.model import Receipt
 from kafkalab.pickling import Sealed
 from kafkalab.plan import Plan
@@ -113,7 +114,8 @@ class PartReader:
     def _seal(self) -> Sealed:
         self.check_travels()
         scan = self.scan
-        source = Sealed((scan.metadata, type(scan.fetcher)))
+        engine = scan.fetcher.recipe if isinstance(scan.fetcher, ArrowFetcher) else type(scan.fetcher)
+        source = Sealed((scan.metadata, engine))
         plan = Plan(scan.plan.topic, (), scan.plan.windows)
         return Sealed((source, plan, scan.info, scan.fetch_options, scan.row_options, scan.limits))
 

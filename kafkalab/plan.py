@@ -90,12 +90,12 @@ def choose_partitions(info: TopicInfo, request: Request) -> tuple[int, ...]:
     UnknownPartitionError
         One of them does not exist.
     """
-    known = [part.partition for part in info.partitions]
-    asked = set(known) if request.partitions is None else _numbers(request.partitions)
+    known = {part.partition for part in info.partitions}
+    asked = known if request.partitions is None else _numbers(request.partitions)
     by_position = [_numbers(side) for side in (request.start, request.end) if isinstance(side, Mapping)]
     for partition in sorted(asked.union(*by_position)):
         if partition not in known:
-            have = f"0 to {known[-1]}" if known else "none"
+            have = f"0 to {max(known)}" if known else "none"
             message = f"there is no such partition: the topic has {have}"
             raise UnknownPartitionError(message, topic=info.name, partition=partition)
     return tuple(sorted(asked.intersection(*by_position)))

@@ -18,7 +18,7 @@ from kafkalab.matching import Findings
 from kafkalab.typed_columns import is_own, own_name, without_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kafkalab.decode.base import Decoded, Decoder, Format
     from kafkalab.decode.registry import Registry
@@ -47,6 +47,7 @@ _TYPES = {
 }
 _TIMESTAMP_TYPES = pa.array(TIMESTAMP_TYPES)
 _SOURCES = ("key", "value")
+_TOGETHER_BYTES = 64 << 20
 _MOST_PLACES = 16  # of some 100 KB each
 _MOST_UNASKED = 1000
 
@@ -239,7 +240,22 @@ class RowShaper:
         DecodeError
             A key or value is not in its format, and errors are to be raised.
         """
-        rows = in_window(self._placed(fetched), self._windows.get(fetched.offset_range.partition))
+        return self._shaped(self._timely(fetched))
+
+    def shape_all(self, steps: Iterable[Fetched]) -> list[pa.RecordBatch]:
+        """Return the rows of many steps, of all partitions together as far as one array may hold them.
+
+        Raises
+        ------
+        DecodeError
+            As above.
+        """
+        return [self._shaped(pa.concat_batches(heap)) for heap in _heaps(map(self._timely, steps))]
+
+    def _timely(self, fetched: Fetched) -> pa.RecordBatch:
+        return in_window(self._placed(fetched), self._windows.get(fetched.offset_range.partition))
+
+    def _shaped(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         count = rows.num_rows
         for name in self.options.error_columns:
             rows = self._with_nulls(rows, name)
@@ -374,6 +390,20 @@ class RowShaper:
     @staticmethod
     def _with_nulls(rows: pa.RecordBatch, name: str) -> pa.RecordBatch:
         return rows.append_column(name, pa.nulls(rows.num_rows, _TYPES.get(name, pa.null())))
+
+
+def _heaps(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Yield batches by as many as one array may hold, one at least."""
+    heap: list[pa.RecordBatch] = []
+    size = 0
+    for rows in batches:
+        if heap and size + rows.nbytes > _TOGETHER_BYTES:
+            yield heap
+            heap, size = [], 0
+        heap.append(rows)
+        size += rows.nbytes
+    if heap:
+        yield heap
 
 
 def in_window(rows: pa.RecordBatch, window: TimeWindow | None) -> pa.RecordBatch:

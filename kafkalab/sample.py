@@ -71,7 +71,7 @@ class Sampler:
         kept = np.zeros(rows, dtype=bool)
         kept[self.rng.choice(rows, count, replace=False)] = True
         # In order first: which partition answers first is chance that a seed does not rule.
-        steps = self._by_partition(_split(self._by_partition(found), kept))
+        steps = self._all_partitions(_split(self._by_partition(found), kept))
         live = estimate_live(total, len(drawn), rows)
         return Sampled(steps, live, tuple(step.lost for step in found if step.lost))
 
@@ -105,8 +105,15 @@ class Sampler:
         batches: dict[int, list[pa.RecordBatch]] = {part.partition: [] for part in self.plan.ranges}
         for step in steps:
             batches[step.offset_range.partition].append(step.arrow_batch)
+        return self._all_partitions(
+            _joined(part, batches[part.partition]) for part in self.plan.ranges if batches[part.partition]
+        )
+
+    def _all_partitions(self, steps: Iterable[Fetched]) -> tuple[Fetched, ...]:
+        """Return a step for each range, one without rows where there is none."""
+        known = {step.offset_range: step for step in steps}
         empty = pa.RecordBatch.from_pylist([], record_schema(headers=self.options.headers))
-        return tuple(_joined(part, batches[part.partition], empty) for part in self.plan.ranges)
+        return tuple(known.get(part) or Fetched(part, empty, part.end, StopReason.REACHED) for part in self.plan.ranges)
 
 
 def _next_size(count: int, drawn: int, found: int) -> int:
@@ -128,7 +135,7 @@ def _split(steps: Sequence[Fetched], kept: NDArray[np.bool_]) -> list[Fetched]:
     masks = np.split(kept, ends)[:-1]
     pairs = zip(steps, masks, strict=True)
     return [
-        Fetched(step.offset_range, step.arrow_batch.filter(pa.array(mask)), step.next_offset)
+        Fetched(step.offset_range, step.arrow_batch.filter(pa.array(mask)), step.next_offset, step.stop)
         for step, mask in pairs
         if mask.any()
     ]
@@ -144,8 +151,8 @@ def _smallest(
     return _split(steps, kept), numbers[kept]
 
 
-def _joined(offset_range: OffsetRange, batches: list[pa.RecordBatch], empty: pa.RecordBatch) -> Fetched:
-    rows = pa.concat_batches(batches) if len(batches) > 1 else (batches or [empty])[0]
+def _joined(offset_range: OffsetRange, batches: list[pa.RecordBatch]) -> Fetched:
+    rows = pa.concat_batches(batches) if len(batches) > 1 else batches[0]
     if rows.num_rows > 1:
         rows = rows.take(pa.array(np.argsort(rows["offset"].to_numpy(), kind="stable")))
     return Fetched(offset_range, rows, offset_range.end, StopReason.REACHED)

@@ -236,7 +236,7 @@ class Scan:
         """
         batches = iter(self)
         if not self.row_options.has_fields:
-            return pa.RecordBatchReader.from_batches(self.schema, batches)
+            return pa.RecordBatchReader.from_batches(self.schema, _conforming(self.schema, batches))
         first = _first(batches) or [RowShaper(self.row_options).empty()]
         schema = _settled(unify([pa.Table.from_batches([rows]) for rows in first]).schema)
         return pa.RecordBatchReader.from_batches(schema, _conforming(schema, itertools.chain(first, batches)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
@@ -25,7 +26,7 @@ from kafkalab.rows import ERROR_COLUMNS, RowShaper
 from kafkalab.typed_columns import without_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import pandas as pd
     import pyarrow.compute as pc
@@ -88,24 +89,21 @@ class Tail:
         self._done = False
         self._lock = threading.RLock()
         self._stop = Stop()
-        self._thread = threading.Thread(target=self._follow, name="kafkalab-tail", daemon=True)
+        # What is dropped unstopped stops: neither its thread nor what it reads keeps a tail.
+        ended = weakref.finalize(self, self._stop.set)
+        ended.atexit = False
+        follow = (weakref.ref(self), scan.steps(self._stop, self._ends))
+        self._thread = threading.Thread(target=_follow, args=follow, name="kafkalab-tail", daemon=True)
         try:
             self._thread.start()
         except BaseException:  # Ctrl-C, while it waits for the thread to run
             self._stop.set()
             raise
 
-    def _follow(self) -> None:
-        steps = self._scan.steps(self._stop, self._ends)
-        try:
-            for part, rows in steps:
-                self._add(part, rows)
-        except BaseException as error:  # noqa: BLE001 - whoever looks at the tail gets it
-            self._error = error
-        finally:
-            steps.close()
-            self._done = True
-            self._tell()
+    def _ended(self, error: BaseException | None) -> None:
+        self._error = error
+        self._done = True
+        self._tell()
 
     def _add(self, part: PartitionReceipt, rows: pa.RecordBatch) -> None:
         with self._lock:
@@ -327,3 +325,20 @@ class Tail:
         if self._table is None:
             self._table = self._show(self)
         return {**self._table._repr_mimebundle_(), **text}
+
+
+def _follow(tail: weakref.ref[Tail], steps: Generator[tuple[PartitionReceipt, pa.RecordBatch]]) -> None:
+    """Give a tail what it follows, as long as somebody has it."""
+    failed: BaseException | None = None
+    try:
+        for part, rows in steps:
+            if (found := tail()) is None:
+                break
+            found._add(part, rows)  # noqa: SLF001 - its other half
+            del found  # or this would keep it until the next step
+    except BaseException as error:  # noqa: BLE001 - whoever looks at the tail gets it
+        failed = error
+    finally:
+        steps.close()
+        if (found := tail()) is not None:
+            found._ended(failed)  # noqa: SLF001 - its other half

@@ -142,7 +142,7 @@ def python_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def texts(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Return dates and times as Arrow writes them, and those that it cannot as text like that.
 
     Examples

@@ -86,9 +86,9 @@ def _killed_at(  # noqa: PLR0917 - it goes to a process
         return call
 
     # Between two of these the disk is as it is before the second.
-    Summed.write = killing(Summed.write, lambda file, _: fine or not file.bytes)  # type: ignore[method-assign]
-    Folder.rename = killing(Folder.rename)  # type: ignore[method-assign]
-    Folder.delete = killing(Folder.delete)  # type: ignore[method-assign]
+    Summed.write = killing(Summed.write, lambda file, _: fine or not file.bytes)  # type: ignore[method-assign]  # as a kill would come
+    Folder.rename = killing(Folder.rename)  # type: ignore[method-assign]  # as a kill would come
+    Folder.delete = killing(Folder.delete)  # type: ignore[method-assign]  # as a kill would come
     export(filesystem(kind, folder), more, **options)
 
 

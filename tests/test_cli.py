@@ -405,3 +405,25 @@ def test_every_command_has_help_with_an_example(capsys: Capture) -> None:
 def test_the_command_is_installed_under_its_name() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"kafkalab": "kafkalab.cli.main:main"}
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"key": None, "value": 5, "_error": "key: no", "_raw": None, "_raw_key": b"k2"}, "orders  k2  5"),
+        ({"key": None, "value": None, "_error": "key: no; value: no", "_raw": b"{", "_raw_key": b"k"}, "orders  k  {"),
+        ({"key": "k", "value": None, "_error": "value: no", "_raw": b"{", "_raw_key": None}, "orders  k  {"),
+    ],
+    ids=str,
+)
+def test_bytes_stand_for_what_is_not_in_its_format(row: dict[str, Any], line: str) -> None:
+    assert plain_line({"topic": "orders", **row}) == line
+
+
+@pytest.mark.parametrize("as_lines", [False, True])
+def test_a_record_of_any_time_is_printed(cluster: MemoryCluster, capsys: Capture, *, as_lines: bool) -> None:
+    cluster.append(TOPIC, MemoryRecord(b"{}", b"far", 1_705_000_000_000_000))
+    code, out, err = run(capsys, "read", TOPIC, *(["--json"] if as_lines else []))
+    assert (code, err) == (0, "")
+    assert "+55999-04-20T07:06:40+00:00" in out
+    assert len(out.splitlines()) == 7

@@ -72,6 +72,14 @@ def test_what_librdkafka_says_of_itself_is_left_out() -> None:
     assert str(translate(made)).startswith("Unsupported SASL mechanism: MAGIC: set sasl.mechanism")
 
 
+def test_kerberos_that_is_not_built_in_says_where_to_get_it() -> None:
+    text = "No provider for SASL mechanism GSSAPI: recompile librdkafka with libsasl2 or openssl support"
+    told = translate(KafkaError(KafkaError._INVALID_ARG, text))
+    assert type(told) is errors.AuthenticationError
+    assert "confluent-kafka from PyPI has no Kerberos" in str(told)
+    assert "--no-binary" in str(told)
+
+
 # Why a client does not get in
 
 CONNECT, UP, HANDSHAKE, VERSIONS = "CONNECT", "UP", "SSL_HANDSHAKE", "APIVERSION_QUERY"

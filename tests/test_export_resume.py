@@ -191,6 +191,30 @@ def test_files_of_an_earlier_topic_are_not_gone_on_with(tmp_path: Path, monkeypa
     assert places(kl.load(tmp_path)) == everything()
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("anew_at", range(2, 7))
+def test_files_that_may_be_of_another_topic_do_not_count(
+    anew_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The topic is made anew on the way: what is listed is of the old one, and was known to be."""
+    cluster = filled(6, count=12)
+    info, looks = cluster.topic(TOPIC), itertools.count(1)
+
+    def topic(_: str) -> Any:
+        return info if next(looks) < anew_at else type(info)(info.name, info.partitions, "another")
+
+    monkeypatch.setattr(cluster, "topic", topic)
+    if anew_at > 5:  # the plan's look, after 1, 2, 4 files, and at the end
+        export(cluster, tmp_path)
+        return
+    with pytest.raises(DataLossError, match="deleted and made anew during the read"):
+        export(cluster, tmp_path)
+    known = [0, 0, 0, 1, 2, 4][anew_at]
+    assert len(list(tmp_path.glob("part-*"))) == known
+    with pytest.raises(DataLossError, match="files of an earlier topic of that name"):
+        export(cluster, tmp_path, resume=True)
+
+
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"kafkalab": 1}', b'{"kafkalab": 99}'])
 def test_a_manifest_that_is_none_is_an_export_error(text: bytes, tmp_path: Path) -> None:
     (tmp_path / f"_{TOPIC}+parquet+manifest.json").write_bytes(text)

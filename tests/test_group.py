@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import kafkalab as kl
 from kafkalab.cluster import Cluster
-from kafkalab.group.consumer_group import ConsumerGroup
+from kafkalab.group.consumer_group import ConsumerGroup, not_let_in
 from kafkalab.group.dispatch import Dispatcher, Ordering, Run
 from kafkalab.group.handler import Hooks
 from kafkalab.group.logs import Logs, go_on, tag, tagged
@@ -703,22 +703,31 @@ def test_the_end_is_what_the_group_may_read(level: str | None, committed: int, e
         def commits(self, *_: Any) -> Any:
             return {PLACE: committed}
 
-        def watermarks(self, topic: str, partitions: Sequence[int], **_: Any) -> dict[int, Watermarks]:
-            assert topic == "orders"
-            return dict.fromkeys(partitions, Watermarks(0, 8, 10))
+        def overview(self, name: str) -> tuple[TopicInfo, dict[int, Watermarks]]:
+            return TopicInfo(name, ()), {0: Watermarks(0, 8, 10)}
 
     frame = group_offsets(Open(CONFIG), "billing", isolation_level=level)
     assert frame["end_offset"].tolist() == [end]
     assert frame["committed_lag"].tolist() == [end - committed]
 
 
-def test_errors_about_a_group_name_it() -> None:
-    class Refusing(Cluster):
-        def commits(self, *_: Any) -> Any:
-            raise kl.AuthorizationError("Group authorization failed")
+def test_a_protocol_that_the_broker_does_not_know_is_refused_at_once() -> None:
+    class Old(Cluster):
+        def api_versions(self) -> dict[int, tuple[int, int]]:
+            return {11: (0, 5)}
 
-    with pytest.raises(kl.AuthorizationError, match="group 'billing': Group authorization failed"):
-        group_offsets(Refusing(CONFIG), "billing")
+    group = ConsumerGroup(Old(CONFIG), Membership("g", group_protocol="consumer"), "orders", print)
+    with pytest.raises(kl.UnsupportedError, match=r"group_protocol='consumer'.*4\.0"):
+        group.start()
+    assert not group.running
+
+
+@pytest.mark.parametrize("how", [{"instance_id": "a"}, {"group_protocol": "consumer"}], ids=str)
+def test_a_member_that_is_not_let_in_is_told_why_it_may_be(how: dict[str, Any]) -> None:
+    (value,) = how.values()
+    text = str(not_let_in(Membership("billing", **how), "STABLE"))
+    assert f"{value!r}" in text
+    assert text.startswith("group 'billing' is STABLE")
 
 
 class TestMeter:

@@ -209,3 +209,14 @@ class TestCompacted:
     def test_a_wrong_word_for_tombstones_is_refused(self) -> None:
         with pytest.raises(ArgumentError, match="tombstones='kep': did you mean 'keep'"):
             kl.Lab(placed_by("murmur2"), MemoryCluster({})).compacted(TOPIC, tombstones="kep")  # type: ignore[arg-type]  # what is tested
+
+
+def test_text_of_a_framed_key_is_not_the_key() -> None:
+    cluster = MemoryCluster({TOPIC: 1})
+    for number in range(5):
+        cluster.append(TOPIC, MemoryRecord(b"v", b"\0\0\0\0\7" + b"\x06ann%d" % number))
+    lab = kl.Lab(cluster, cluster)
+    with pytest.warns(kl.KafkalabWarning, match="has the key 'ann1': keys begin with the id of a schema here"):
+        assert lab.find(TOPIC, "ann1", partitioner=None, errors="column", progress=False).empty
+    cluster.append(TOPIC, MemoryRecord(b"v", b"plain"))
+    assert lab.find(TOPIC, "ann1", partitioner=None, errors="column", progress=False).empty

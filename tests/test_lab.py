@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kafkalab as kl
+from kafkalab.brokers import MockBroker
 from kafkalab.errors import (
     ArgumentError,
     DataLossError,
@@ -423,3 +424,27 @@ def test_a_few_records_that_time_cut_short_come_with_a_warning(verb: str) -> Non
     with pytest.warns(kl.LimitWarning, match=rf"timeout.*{TOPIC}\[0\] at offset 0 of 2"):
         frame = getattr(kl.Lab(cluster, cluster), verb)(TOPIC, 2, timeout=0)
     assert frame.empty
+
+
+@pytest.mark.timeout(60)
+def test_closing_ends_consumer_groups_too() -> None:
+    with MockBroker({TOPIC: 1}) as broker:
+        lab = kl.connect(broker.bootstrap_servers)
+        group = lab.consumer_group("g", TOPIC, lambda _: None)
+        never = lab.consumer_group("h", TOPIC, lambda _: None)
+        group.start()
+        lab.close()
+        assert (group.stats().state, group.running, never.running) == ("stopped", False, False)
+
+
+def test_closing_ends_what_can_be_ended_though_some_cannot() -> None:
+    lab = lab_of(b"v")
+    tail = lab.tail(TOPIC)
+
+    def fail() -> None:
+        raise KafkalabError("no")
+
+    lab.on_close(fail)
+    with pytest.raises(KafkalabError):
+        lab.close()
+    assert not tail.running

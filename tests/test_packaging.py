@@ -133,6 +133,8 @@ def test_the_source_archive_holds_what_builds_it_and_nothing_else(tmp_path: Path
     top = {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
     assert top | {"rust/Cargo.lock", "rust/Cargo.toml", "rust/src/lib.rs", "kafkalab/py.typed"} <= names
     others = {
-        name for name in names - top if not re.fullmatch(r"rust/.*|kafkalab/.*\.(py|pyi)|kafkalab/py.typed", name)
+        name
+        for name in names - top
+        if not re.fullmatch(r"rust/.*|kafkalab/.*\.(py|pyi|sha256)|kafkalab/py.typed", name)
     }
     assert others == set()

@@ -5,6 +5,7 @@ import operator
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
@@ -448,3 +449,43 @@ def test_a_sealed_value_shows_nothing() -> None:
     assert "hunter2" not in f"{sealed} {sealed!r}"
     assert (sealed, hash(sealed)) == (Sealed(kl.Secret("hunter2")), hash(Sealed(kl.Secret("hunter2"))))
     assert sealed.open().reveal() == "hunter2"
+
+
+def test_a_timeout_is_of_the_whole_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part takes four of ten seconds: the third is cut, and those after it are not begun."""
+    now = [0.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    cluster = MemoryCluster({TOPIC: 6})
+    for partition in range(6):
+        cluster.append(TOPIC, b"v", partition=partition)
+    seen = []
+
+    def four_seconds(frame: pd.DataFrame) -> int:
+        seen.append(frame["partition"].tolist())
+        now[0] += 4
+        return len(frame)
+
+    lab = kl.Lab(cluster, cluster)
+    with pytest.warns(kl.LimitWarning, match="stopped at its timeout"):
+        found = lab.map_partitions(TOPIC, four_seconds, executor="sync", timeout=10, progress=False)
+    assert seen == [[0], [1], [2]]
+    assert found["result"].tolist() == [1, 1, 1]
+    parts = kl.receipt(found).partitions
+    assert [part.stop for part in parts] == ["reached"] * 3 + ["timeout"] * 3
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip", "collect"])
+def test_a_topic_that_is_made_anew_during_a_map_is_an_error_with_the_results(
+    on_error: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = MemoryCluster({TOPIC: 3})
+    info, looks = cluster.topic(TOPIC), itertools.count()
+
+    def topic(_: str) -> Any:
+        return info if next(looks) == 0 else type(info)(info.name, info.partitions, "another")
+
+    monkeypatch.setattr(cluster, "topic", topic)
+    with pytest.raises(kl.MapError, match="deleted and made anew during the read") as caught:
+        kl.Lab(cluster, cluster).map_partitions(TOPIC, len, on_error=on_error, progress=False)
+    assert caught.value.results == [0, 0, 0]
+    assert isinstance(caught.value.__cause__, kl.errors.DataLossError)

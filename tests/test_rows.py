@@ -1,15 +1,19 @@
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 import kafkalab as kl
+from kafkalab import rows as rows_module
 from kafkalab.errors import ArgumentError, DecodeError
 from kafkalab.fetch.base import Fetched, record_schema
+from kafkalab.fetch.memory import MemoryCluster
 from kafkalab.model import OffsetRange
 from kafkalab.plan import TimeWindow
 from kafkalab.rows import Names, RowOptions, RowShaper
+from tests.oracle import TOPIC
 
 BARE = ["topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value"]
 
@@ -395,3 +399,22 @@ def test_a_whole_schema_is_known_before_any_rows() -> None:
 def test_a_format_may_be_a_function() -> None:
     rows = shaped(b"a", b"b", value=lambda values: pa.array([len(values)] * len(values)))
     assert rows["value"].to_pylist() == [2, 2]
+
+
+def test_what_is_shaped_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array holds two gigabytes: rows of many steps are shaped in heaps."""
+    cluster = MemoryCluster({TOPIC: 6})
+    for partition in range(6):
+        cluster.append(TOPIC, bytes(1_000), partition=partition)
+    lab = kl.Lab(cluster, cluster)
+    whole = lab.sample(TOPIC, 6, seed=1)
+    monkeypatch.setattr(rows_module, "_TOGETHER_BYTES", 2_500)
+    heaps, shape = [], RowShaper._shaped
+
+    def counting(shaper: RowShaper, rows: pa.RecordBatch) -> pa.RecordBatch:
+        heaps.append(rows.num_rows)
+        return shape(shaper, rows)
+
+    monkeypatch.setattr(RowShaper, "_shaped", counting)
+    pd.testing.assert_frame_equal(lab.sample(TOPIC, 6, seed=1), whole)
+    assert heaps == [2, 2, 2]

@@ -724,3 +724,23 @@ def test_one_partition_that_is_slow_does_not_hold_up_the_order_of_rows() -> None
         cluster.append(TOPIC, MemoryRecord(b"v"), partition=partition)
     table = kl.Lab(cluster, cluster).scan(TOPIC).to_table()
     assert table["partition"].to_pylist() == [0, 1, 1, 1]
+
+
+def test_a_stream_keeps_its_types_where_a_step_has_others() -> None:
+    pytest.importorskip("google.protobuf")
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
+    from google.protobuf.timestamp_pb2 import DESCRIPTOR, Timestamp
+
+    shipped = FileDescriptorProto()
+    DESCRIPTOR.CopyToProto(shipped)
+    made = FileDescriptorProto(name="m.proto", package="m", syntax="proto3", dependency=[DESCRIPTOR.name])
+    at = FieldDescriptorProto(name="at", number=1, type=11, label=1, type_name=".google.protobuf.Timestamp")
+    made.message_type.add(name="M").field.append(at)
+    value = kl.Protobuf("m.M", FileDescriptorSet(file=[shipped, made]).SerializeToString())
+    near, far = (Timestamp(seconds=seconds).SerializeToString() for seconds in (1, 253_402_214_400))
+    lab = lab_of(*(b"\x0a" + bytes([len(time)]) + time for time in (near, far)), size=1)
+    assert lab.read(TOPIC, value=value, progress=False)["at"].dt.year.tolist() == [1970, 9999]
+    reader = lab.scan(TOPIC, value=value).reader()
+    assert reader.read_next_batch()["at"].type == pa.timestamp("ns", "UTC")
+    with pytest.raises(kl.DecodeError, match="out of bounds"):
+        reader.read_all()

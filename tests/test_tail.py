@@ -1,3 +1,4 @@
+import gc
 import importlib
 import os
 import signal
@@ -374,3 +375,17 @@ def test_a_notebook_gets_a_table_and_a_terminal_a_line(cluster: MemoryCluster) -
     del sys.modules["IPython"]
     with kl.Lab(cluster, cluster).tail(TOPIC) as tail:
         assert tail._repr_mimebundle_() == {"text/plain": repr(tail)}
+
+
+def test_a_tail_that_nobody_has_ends_itself() -> None:
+    cluster = MemoryCluster({TOPIC: 1})
+    cluster.append(TOPIC, b"v")
+    lab = kl.Lab(cluster, cluster)
+    tails = [lab.tail(TOPIC, start="earliest") for _ in range(5)]
+    assert all(tail.wait_for(1, timeout=5) for tail in tails)
+    threads = [tail._thread for tail in tails]
+    tails.clear()
+    gc.collect()
+    for thread in threads:
+        thread.join(timeout=5)
+    assert not [thread for thread in threads if thread.is_alive()]

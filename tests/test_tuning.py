@@ -559,6 +559,7 @@ children = Children([job])
 forked = os.fork()
 if not forked:
     os.closerange(1, 3)
+    signal.alarm(60)  # whatever happens to the test
     signal.pause()
 try:
     os.close(process.stdin.fileno())  # as the end of this process would

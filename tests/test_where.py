@@ -319,7 +319,7 @@ AVRO_CONDITIONS: list[tuple[Any, Callable[[Any], Any]]] = [
     (pc.year(kl.field("v")) == 2026, lambda v: isinstance(v, datetime) and v.year == 2026),
     (pc.divide(kl.field("v"), 2) == 2, lambda v: isinstance(v, int) and not isinstance(v, bool) and v // 2 == 2),
     (kl.field("v", "city") == "Bern", lambda v: v == {"city": "Bern"}),
-    ((kl.field("v") == True) | (kl.field("v") == "5"), lambda v: v in (True, "5") and kind(v) != "number"),  # noqa: E712
+    ((kl.field("v") == True) | (kl.field("v") == "5"), lambda v: v in (True, "5") and kind(v) != "number"),  # noqa: E712 - an expression
     (kl.field("v").is_null(), lambda v: v is None),
 ]
 

@@ -87,8 +87,8 @@ class ApacheKafka:
         Raises
         ------
         BrokerStartError
-            If Java or the jars are missing, or a process ended or was not ready in time; the end of its log is in the
-            message.
+            If Java or the jars are missing, or a process ended or was not ready in time; the end of its log is a
+            note of the error.
         """
         if self._nodes:
             return self

@@ -1,6 +1,7 @@
 """One process of a cluster: a broker, a controller, or both."""
 
 import contextlib
+import re
 import subprocess
 import sys
 import time
@@ -14,9 +15,11 @@ from confluent_kafka.admin import AdminClient
 from kafkalab.brokers import watchdog
 from kafkalab.errors import BrokerStartError
 from kafkalab.forks import close_in_forked_children
+from kafkalab.text import safe
 
 _TAIL_LINES = 40
 _ATTEMPT_SECONDS = 0.5
+_WRONG = re.compile(r"(Caused by: )?[\w.$]+(Exception|Error)\b|Error: |Exception in thread")
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -134,8 +137,7 @@ class Node:
 
     def failure(self, what: str) -> BrokerStartError:
         """Make the error that tells what this node said last."""
-        tail = "\n".join(self.logs().splitlines()[-_TAIL_LINES:])
-        return BrokerStartError(f"the Kafka node {self.node_id} {what}; the end of its log:\n{tail}")
+        return failure(f"the Kafka node {self.node_id} {what}", self.logs())
 
     def discard(self) -> None:
         """Tell the watchdog that the owner is done: it kills Kafka and removes the cluster's folder."""
@@ -166,6 +168,15 @@ class Node:
             process.stdin.write(b"k")
             process.wait()
         process.stdin.close()
+
+
+def failure(what: str, log: str) -> BrokerStartError:
+    """Make an error of the last thing that went wrong in a log, with the end of that log as a note."""
+    lines = log.splitlines()[-_TAIL_LINES:]
+    reason = next((line for line in reversed(lines) if _WRONG.match(line)), lines[-1] if lines else "it said nothing")
+    error = BrokerStartError(f"{what}: {reason.strip()}")
+    error.add_note("\n".join(("the end of its log:", *map(safe, lines))))
+    return error
 
 
 def _live_brokers(bootstrap_servers: str) -> set[int]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kafkalab.brokers.java import KafkaJava
+from kafkalab.brokers.node import failure
 from kafkalab.brokers.properties import text
-from kafkalab.errors import BrokerStartError
 
 CHECKPOINT = "bootstrap.checkpoint"
 
@@ -90,7 +90,7 @@ def _run_storage_tool(kafka: KafkaJava, staging: Path, options: list[str]) -> Pa
     command = [command[0], f"@{told}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - Kafka's own tool
     if done.returncode:
-        raise BrokerStartError(f"Kafka's StorageTool could not format the storage:\n{done.stderr or done.stdout}")
+        raise failure("Kafka's StorageTool could not format the storage", done.stderr or done.stdout)
     return staging / "data" / CHECKPOINT
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kafkalab.export.formats import as_json
+from kafkalab.rows import ERROR_COLUMNS
 from kafkalab.temporal import python_rows
 from kafkalab.text import safe
 
@@ -83,11 +84,12 @@ def plain_line(row: Mapping[str, Any]) -> str:
     """
     place = "".join(_parts(row))
     rest = {name: value for name, value in row.items() if name not in _PLACE and value is not None}
-    if "_error" in rest:
-        # The bytes stand for what could not be read.
-        rest = {"value": rest.get("_raw", b"")}
+    _, raw, raw_key = (rest.pop(name, None) for name in ERROR_COLUMNS)
+    # The bytes stand for what could not be read.
+    rest = rest if raw is None else {"value": raw}
+    key = row.get("key") if raw_key is None else raw_key
     values = [_cell(value) if name == "value" else f"{safe(name)}={_cell(value)}" for name, value in rest.items()]
-    shown = [place, _cell(row.get("timestamp")), _cell(row.get("key")), " ".join(values)]
+    shown = [place, _cell(row.get("timestamp")), _cell(key), " ".join(values)]
     return "  ".join(text for text in shown if text)
 
 

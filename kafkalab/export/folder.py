@@ -111,7 +111,7 @@ class Folder:
         """
         path = self._path(file)
         with self._reading(file):
-            if self.is_local and os.path.dirname(os.path.realpath(path)) != os.path.realpath(self.path):  # noqa: PTH120
+            if self.is_local and os.path.dirname(os.path.realpath(path)) != os.path.realpath(self.path):  # noqa: PTH120 - beside realpath
                 message = f"{self.to(file)} is a link that leads out of the folder: put the file itself there"
                 raise ExportError(message)
             if self.size(file) is None:

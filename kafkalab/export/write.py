@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kafkalab.decode.joining import unify
-from kafkalab.errors import ExportError
+from kafkalab.errors import DataLossError, ExportError, KafkalabWarning
 from kafkalab.export.formats import whole
 from kafkalab.export.manifest import WrittenFile
 from kafkalab.export.names import aside
@@ -61,6 +62,7 @@ class Export:
     journal: Journal
     keep_lock: Keep
     _deadline: float | None = None
+    _known: int = 0
     _schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
     _group: _Group | None = None
 
@@ -75,8 +77,14 @@ class Export:
         seconds = self.scan.limits.seconds
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._schema = _joined([file.schema for file in self.manifest.written])
+        self._known = len(self.manifest.written)
         while self.manifest.pending:
             self._write_range(self.manifest.pending[0])
+            # The look costs what the topic has of partitions: as often as files double, it costs no more than they do.
+            if len(self.manifest.written) - self._known >= max(1, self._known - self.manifest.earlier):
+                self._look_at_topic()
+        for note in self._look_at_topic():
+            warnings.warn(note, KafkalabWarning, stacklevel=3)
         if self.manifest.superseded or self.manifest.discarded:
             self.journal.save(self.manifest.settled())
             self.journal.settle()
@@ -102,12 +110,32 @@ class Export:
         ]
         return pd.DataFrame(rows, columns=["path", "partition", "start", "end", "rows", "bytes"])
 
+    def _look_at_topic(self) -> list[str]:
+        """See whether the topic is still the one that was planned for; forget files that may be of another."""
+        try:
+            notes = self.scan.look_at_topic()
+        except DataLossError:
+            manifest, known = self.manifest, self._known
+            if forgotten := manifest.written[known:]:
+                self.journal.save(
+                    replace(
+                        manifest,
+                        written=manifest.written[:known],
+                        pending=(*(file.part for file in forgotten), *manifest.pending),
+                        discarded=(*manifest.discarded, *forgotten),
+                    )
+                )
+                self.journal.settle()
+            raise
+        self._known = len(self.manifest.written)
+        return notes
+
     def _write_range(self, part: Part) -> None:
         windows = {part.partition: part.window} if part.window else {}
         plan = replace(self.scan.plan, ranges=(part.offset_range,), windows=windows)
         read = PartitionReceipt(part.topic, part.partition, part.start, part.end, part.start)
         limits = self.scan.limits if self._deadline is None else Limits(seconds=self._left())
-        scan = replace(self.scan, plan=plan, limits=limits, read_ahead_bytes=_READ_AHEAD)
+        scan = replace(self.scan, plan=plan, limits=limits, read_ahead_bytes=_READ_AHEAD, is_part=True)
         with closing(self._groups(scan)) as groups:
             self._group = next(groups)
             while self._group is not None:

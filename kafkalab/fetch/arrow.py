@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import warnings
@@ -88,6 +89,11 @@ class ArrowFetcher:
         self._stats = FetchStats()
         self._counting = threading.Lock()
         self._leaders: dict[str, tuple[float, dict[int, tuple[str, int]]]] = {}
+
+    @property
+    def recipe(self) -> Callable[[ConnectionConfig, Cluster], ArrowFetcher]:
+        """Return what makes such an engine in another process."""
+        return functools.partial(_made, None if self._portable is None else type(self._portable))
 
     def __repr__(self) -> str:
         return f"<ArrowFetcher {self._config!r}>"
@@ -271,6 +277,12 @@ def _probe_portably(job: Job, portable: Fetcher, walks: list[Walk]) -> Iterator[
     yield from portable.probe(job.topic, draws, job.options, job.control)
     for walk in walks:
         walk.settle(walk.offset_range.end)
+
+
+def _made(
+    portable: Callable[[ConnectionConfig, Cluster], Fetcher] | None, config: ConnectionConfig, cluster: Cluster
+) -> ArrowFetcher:
+    return ArrowFetcher(config, cluster, portable=portable and portable(config, cluster))
 
 
 def _failed(tracks: Sequence[Track], error: BaseException) -> None:

@@ -91,7 +91,7 @@ class Patience:
             It says what went wrong last.
         """
         if self.left <= 0:
-            message = f"no progress for {_STALLED_S:.0f} s ({self._error}): look at the broker, or read the others"
+            message = f"no progress for {_STALLED_S:g} s ({self._error}): look at the broker, or read the others"
             raise ReadTimeoutError(message, topic=topic, partition=partition, offset=position) from self._error
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 import pandas as pd
 
 from kafkalab import units
-from kafkalab.errors import ArgumentError, ConfigError, GroupError, HandlerError, KafkalabError
+from kafkalab.errors import ArgumentError, ConfigError, GroupError, HandlerError, KafkalabError, UnsupportedError
 from kafkalab.group.dispatch import Ordering
 from kafkalab.group.handler import Hooks
 from kafkalab.group.logs import Logs
@@ -29,7 +29,7 @@ from kafkalab.text import safe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from kafkalab.cluster import Metadata
+    from kafkalab.cluster import Cluster, Metadata
     from kafkalab.group.handler import HandlerLike
     from kafkalab.group.record import Record
     from kafkalab.group.settings import Membership
@@ -47,6 +47,7 @@ _WATCH_S = 5.0
 _JOIN_S = 20.0
 _DRAIN_S = 30.0
 _MAX_POLL_MS = 300_000
+_CONSUMER_GROUP_HEARTBEAT = 68  # the request that KIP-848 lives by
 
 
 class ConsumerGroup:
@@ -103,12 +104,16 @@ class ConsumerGroup:
         ------
         UnknownTopicError
             There is no such topic.
+        UnsupportedError
+            The broker does not know the group's protocol.
         ConfigError
             A setting cannot work.
         """
         with self._lock:
             if self._stay is not None and self._stay.running:
                 return
+            if self._membership.group_protocol == "consumer":
+                _check_protocol(self._cluster)
             for topic in self.topics:
                 if not topic.startswith("^"):
                     self._cluster.topic(topic)
@@ -274,6 +279,7 @@ class _Stay:
     """One time that a group takes part, from joining to leaving."""
 
     def __init__(self, group: ConsumerGroup) -> None:
+        self._group = group  # a lab that is closed looks for it, as long as it runs
         self._on_error = group._on_error  # noqa: SLF001 - the two are one
         self._errors = Problems(_MOST_ERRORS, _MOST_BYTES)
         self._lock = threading.Lock()
@@ -375,16 +381,9 @@ class _Stay:
                 _LOG.debug("group %s: %s", self._membership.group_id, error)
 
     def _check_joined(self) -> None:
-        group_id = self._membership.group_id
-        state, members = self._cluster.members(group_id)
-        if any(self._member.member_id in member for member in members):
-            return
-        text = f"group {group_id!r} is {state}: it has not let this member in for {_JOIN_S:.0f} s, and nobody says why"
-        if self._membership.instance_id is not None:
-            text += f": perhaps another member has instance_id={self._membership.instance_id!r}; it is tried on"
-        elif self._membership.group_protocol == "consumer":
-            text += ": perhaps it does not know group_protocol='consumer', which Kafka 4 does; it is tried on"
-        self._tell(GroupError(text))
+        state, members = self._cluster.members(self._membership.group_id)
+        if not any(self._member.member_id in member for member in members):
+            self._tell(not_let_in(self._membership, state))
 
     def _failed(self, record: Record, error: BaseException) -> bool:
         """Judge a record that its handler has failed at; return whether to go on."""
@@ -415,6 +414,24 @@ class _Stay:
         with self._lock:
             self._failure = self._failure or error
         self.stop.set()
+
+
+def not_let_in(membership: Membership, state: str) -> GroupError:
+    """Return what is told where a group goes on without a member that wants to join."""
+    text = f"group {membership.group_id!r} is {state}, and has not let this member in for {_JOIN_S:.0f} s; no broker"
+    text += " says why, and it is tried on"
+    if membership.instance_id is not None:
+        text += f": perhaps another member has instance_id={membership.instance_id!r}"
+    elif membership.group_protocol == "consumer":
+        text += ": perhaps the broker's group.version is 0, with which it does not know group_protocol='consumer'"
+    return GroupError(text)
+
+
+def _check_protocol(cluster: Cluster) -> None:
+    known = cluster.api_versions()
+    if known and _CONSUMER_GROUP_HEARTBEAT not in known:
+        text = "this broker does not know group_protocol='consumer', as Apache Kafka does from 4.0 on: use 'classic'"
+        raise UnsupportedError(text)
 
 
 def _drain_timeout(given: float | None, *options: Mapping[str, Any]) -> float:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from kafkalab.errors import BrokerUnreachableError, DataLossError, GroupError, KafkalabError, ReadTimeoutError
+from kafkalab.errors import (
+    BrokerUnreachableError,
+    DataLossError,
+    GroupError,
+    KafkalabError,
+    OfflinePartitionError,
+    ReadTimeoutError,
+)
 from kafkalab.group.heap import set_aside
 from kafkalab.group.logs import go_on, tag, tagged
 from kafkalab.group.session import Session
@@ -279,7 +286,7 @@ class Member:
         while True:
             try:
                 return call()
-            except (KafkaException, BrokerUnreachableError, ReadTimeoutError) as error:
+            except (KafkaException, BrokerUnreachableError, ReadTimeoutError, OfflinePartitionError) as error:
                 lasts = isinstance(error, KafkaException) and judge(error.args[0]) is not Verdict.PASSES
                 if lasts or self._stop.is_set() or time.monotonic() > deadline:
                     raise

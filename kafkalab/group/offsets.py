@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from kafkalab.cluster import Cluster
-from kafkalab.errors import AuthorizationError, GroupError, UnsupportedError
-from kafkalab.group.verdict import named
+from kafkalab.errors import GroupError, UnsupportedError
 from kafkalab.model import IsolationLevel, TopicPartition, Watermarks
 from kafkalab.plan import Request, choose_partitions, make_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from kafkalab.cluster import Metadata
     from kafkalab.positions import Position
@@ -48,8 +46,7 @@ def group_offsets(
     """Return what a group has committed, a row a partition, with the log's end as the group may read it."""
     names = [topics] if isinstance(topics, str) else topics
     places = None if names is None else [place for name in names for place in _places(cluster, name)]
-    with _naming(group_id):
-        commits = cluster.commits(group_id, places)
+    commits = cluster.commits(group_id, places)
     shown = sorted(commits if committed_only or places is None else places)
     ends: dict[TopicPartition, int] = {}
     for topic in dict.fromkeys(place.topic for place in shown):
@@ -74,8 +71,7 @@ def seek_group(
     cluster: Cluster, group_id: str, topics: Sequence[str] | str, to: Position, *, dry_run: bool = True
 ) -> pd.DataFrame:
     """Move what a group has committed, or tell what that would change."""
-    with _naming(group_id):
-        state, members = cluster.members(group_id)
+    state, members = cluster.members(group_id)
     if state not in _SETTLED or members:
         who = "; ".join(members) or "members that it does not name"
         text = (
@@ -89,10 +85,9 @@ def seek_group(
         marks = cluster.watermarks(topic, partitions)
         plan = make_plan(Request(to), topic, marks, cluster, time.time_ns() // 1_000_000)
         target |= {TopicPartition(topic, part.partition): part.start for part in plan.ranges}
-    with _naming(group_id):
-        commits = cluster.commits(group_id, list(target))
-        if not dry_run:
-            cluster.commit(group_id, target)
+    commits = cluster.commits(group_id, list(target))
+    if not dry_run:
+        cluster.commit(group_id, target)
     frame = pd.DataFrame(
         {
             "topic": pd.array([place.topic for place in target], dtype="str"),
@@ -103,14 +98,6 @@ def seek_group(
     )
     frame["change"] = frame["to_offset"] - frame["committed_offset"]
     return frame
-
-
-@contextmanager
-def _naming(group_id: str) -> Iterator[None]:
-    try:
-        yield
-    except AuthorizationError as error:
-        raise named(error, group_id) from error.__cause__
 
 
 def _end(marks: Watermarks, committed: int | None, isolation_level: str | None) -> int:

@@ -92,20 +92,11 @@ def judge(error: KafkaError, *, in_group: bool = True) -> Verdict:
 
 def told(error: KafkaError, group_id: str, where: Mapping[str, object] | None = None) -> KafkalabError:
     """Return kafkalab's error for one that a member has met; it names the group where it is about that."""
-    found = translate(error, **(where or {}))
     fatal = error.fatal() or error.code() == KafkaError._FATAL  # the latter wraps one, and says that it is not
     if error.code() in _FENCED or (fatal and _ABOUT_INSTANCE.search(error.str())):
         advice = "another member has the same instance_id: give each its own, or stop that one"
         return GroupError(f"group {group_id!r} has this member no more: {error.str()}: {advice}")
     if fatal:
         return GroupError(f"group {group_id!r} has this member no more: {error.str()}: start it anew")
-    return named(found, group_id) if error.code() in _GROUP else found
-
-
-def named(error: KafkalabError, group_id: str) -> KafkalabError:
-    """Return an error that says which group it is about, if it says neither that nor a topic."""
-    if error.topic is not None or repr(group_id) in str(error):
-        return error
-    made = type(error)(f"group {group_id!r}: {error.args[0]}")
-    made.__cause__ = error.__cause__
-    return made
+    about = {"group_id": group_id} if error.code() in _GROUP else {}
+    return translate(error, **about, **(where or {}))

@@ -38,7 +38,7 @@ def _noting_what_is_given(made: type[_Settings]) -> type[_Settings]:
     def init(self: _Settings, *args: Any, **values: Any) -> None:
         plain(self, *args, **{"given": KNOBS.keys() & values.keys(), **values})
 
-    made.__init__ = init  # type: ignore[method-assign, assignment]
+    made.__init__ = init  # type: ignore[method-assign, assignment]  # it wraps the one that dataclass made
     return made
 
 

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from kafkalab.errors import HandlerError, KafkalabError
 from kafkalab.group.handler import Hooks
+from kafkalab.text import safe
 from kafkalab.tuning.pipe import Job, receive, send
 from kafkalab.tuning.reader import Reader, TimedPool
 
@@ -91,7 +92,8 @@ class Child:
     def _failed(self, record: Record, error: BaseException) -> bool:
         place: dict[str, Any] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         told = HandlerError(f"process failed with {type(error).__name__}: {error}", **place)
-        told.add_note("".join(traceback.format_exception(error)))
+        lines = "".join(traceback.format_exception(error)).split("\n")
+        told.add_note("\n".join(map(safe, lines)))  # a record's text may be in it
         self._failure = self._failure or told
         self._stop.set()
         return False

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kafkalab.export.formats import as_json
+from kafkalab.temporal import python_values
+from kafkalab.temporal import texts as as_texts
 from kafkalab.text import safe
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def _cells(values: pa.Array, name: str) -> Iterator[str]:
 
 
 def _times(values: pa.Array) -> Iterator[tuple[str, str | None]]:
-    whole = values.cast(pa.timestamp("ms")).cast(pa.string()).to_pylist()
+    whole = as_texts(values.cast(pa.timestamp("ms"))).to_pylist()
     for text, stamp in zip(whole, values.cast(pa.int64()).to_pylist(), strict=True):
         if stamp is None:
             yield "", None
@@ -122,7 +124,7 @@ def _texts(values: pa.Array) -> Iterator[tuple[str, str | None]]:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_temporal(values.type):
-        values = values.cast(pa.string())
+        values = as_texts(values)
     # Of a long value only the beginning leaves Arrow.
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         sizes = pc.utf8_length(values).to_pylist()
@@ -130,7 +132,7 @@ def _texts(values: pa.Array) -> Iterator[tuple[str, str | None]]:
     elif pa.types.is_binary(values.type):
         sizes = pc.binary_length(values).to_pylist()
         values = pc.binary_slice(values, 0, _HOVER_CHARACTERS)
-    for number, value in enumerate(values.to_pylist()):
+    for number, value in enumerate(python_values(values)):
         if value is None:
             yield "", None
         else:

@@ -189,11 +189,7 @@ impl<'a> Input<'a> {
                 }
                 values.push(number);
             }
-            (Node::Enum(names), Values::Text(texts)) => {
-                let name = self.name(names)?;
-                self.budget.take(name.len())?;
-                texts.push(name)?;
-            }
+            (Node::Enum(names), Values::Text(texts)) => texts.push(self.kept_name(names)?)?,
             (Node::Duration, Values::Struct(parts)) => {
                 for part in parts {
                     let Values::U32(values) = &mut part.values else {
@@ -358,6 +354,13 @@ impl<'a> Input<'a> {
                 Err(format!("there is no symbol {number} of {}", names.len()).into())
             }
         }
+    }
+
+    /// Read a symbol that goes into a column: its name can be longer than what stands for it by any factor.
+    fn kept_name<'n>(&mut self, names: &'n [Option<Box<[u8]>>]) -> Result<&'n [u8], Bad> {
+        let name = self.name(names)?;
+        self.budget.take(name.len())?;
+        Ok(name)
     }
 
     fn boolean(&mut self) -> Result<bool, Bad> {

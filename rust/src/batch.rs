@@ -35,7 +35,7 @@ pub struct Order {
 
 impl Order {
     /// Read the header of the first batch, and check that it does not begin before the last has ended.
-    pub fn front<'a>(&self, data: &'a [u8]) -> Result<Front<'a>, BatchError> {
+    pub fn front(self, data: &[u8]) -> Result<Front<'_>, BatchError> {
         let front = front(data)?;
         match &front {
             Front::Whole(raw_batch) if !self.allows(raw_batch) => Err(BatchError {
@@ -47,7 +47,7 @@ impl Order {
     }
 
     /// Whether a batch can stand here.
-    pub fn allows(&self, raw_batch: &RawBatch<'_>) -> bool {
+    pub fn allows(self, raw_batch: &RawBatch<'_>) -> bool {
         self.lowest <= raw_batch.base_offset
     }
 

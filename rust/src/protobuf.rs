@@ -125,7 +125,7 @@ fn prepare_value(kind: &Kind, column: &mut Column) {
     match (kind, &mut column.values) {
         (Kind::Message(message), Values::Struct(columns)) => prepare(message, columns),
         (Kind::Time, Values::I64(_)) => {
-            column.values = Values::Times(Times::of(column.data_type()))
+            column.values = Values::Times(Times::of(column.data_type()));
         }
         _ => {}
     }

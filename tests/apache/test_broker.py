@@ -182,8 +182,11 @@ class TestStartingFails:
     ) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         kafka = ApacheKafka({"log.segment.bytes": "a lot"}, jvm_options=QUICK)
-        with pytest.raises(BrokerStartError, match=r"ended while starting.*\n(.*\n)*.*Invalid value a lot"):
+        with pytest.raises(BrokerStartError, match=r"ended while starting: .*Invalid value a lot") as caught:
             kafka.start()
+        (note,) = caught.value.__notes__
+        assert note.startswith("the end of its log:\n")
+        assert "\n\\tat " in note
         assert "stopped" in repr(kafka)
         assert list(tmp_path.iterdir()) == []
         assert not processes_with(str(tmp_path))

@@ -1,6 +1,7 @@
 """Consumer groups on a real broker: nothing missed, nothing out of order, nothing committed that is not done."""
 
 import contextlib
+import gc
 import json
 import random
 import signal
@@ -531,6 +532,15 @@ class TestEnd:
                 wait_until(lambda: not group.running)
         group.stop()
         assert group.stats().state == "stopped"
+
+    def test_comes_with_the_lab_though_nobody_holds_the_group(self, own: ApacheKafka) -> None:
+        log, ledger = filled(own, 1, 10), Ledger(slowest=0)
+        with kl.connect(own.bootstrap_servers) as lab:
+            lab.consumer_group("forgotten", log.topic, ledger).start()
+            wait_until(lambda: len(ledger.done) == 10)
+            gc.collect()
+        assert committed(log, "forgotten") == {0: 10}
+        assert "kafkalab-group" not in {thread.name for thread in threading.enumerate()}
 
     def test_comes_at_once_in_any_of_several_loops(self, own: ApacheKafka, lab: kl.Lab) -> None:
         log = filled(own, 2, 10)

@@ -1,6 +1,7 @@
 """Bytes of answers that no broker sends: refused with their place, within bounds of time and memory, or read right."""
 
 import json
+import pickle
 import struct
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 import kafkalab as kl
-from kafkalab.net import wire
+from kafkalab.fetch import parsing
+from kafkalab.parts import PartReader
 from tests.hostile.scripted_broker import (
     FETCH,
     FIND_COORDINATOR,
@@ -202,6 +204,9 @@ def test_messages_of_an_old_format_are_read_by_librdkafka_with_a_warning(magic: 
                 assert len(lab.sample("t", 20, seed=1)) == 20
             with pytest.warns(kl.KafkalabWarning, match="format v0 or v1"):
                 assert sorted(lab.head("t", 12, partitions=[0])["offset"]) == list(range(12))
+            reader = pickle.loads(pickle.dumps(PartReader(lab.scan("t"))))  # noqa: S301 - made here
+            with pytest.warns(kl.KafkalabWarning, match="format v0 or v1"):
+                assert reader.read(kl.OffsetRange("t", 0, 0, 20)).table.num_rows == 20
         with connect(broker) as lab:
             with pytest.raises(kl.UnsupportedError, match="engine='librdkafka'") as caught:
                 read(lab)
@@ -209,7 +214,7 @@ def test_messages_of_an_old_format_are_read_by_librdkafka_with_a_warning(magic: 
 
 
 def test_a_batch_that_holds_too_much_names_the_engine_that_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "LARGEST_BATCH_BYTES", MIB)
+    monkeypatch.setattr(parsing, "LARGEST_BATCH_BYTES", MIB)
     held = Log([plain(0, 10), batch(10, [record(0, bytes(2 * MIB))], codec=1)])
     with ScriptedBroker({"t": [held]}) as broker, connect(broker) as lab:
         with pytest.raises(kl.UnsupportedError, match="engine='librdkafka'") as caught:

@@ -14,6 +14,8 @@ import pytest
 
 import kafkalab as kl
 from kafkalab._native import StopFlag
+from kafkalab.fetch.arrow import ArrowFetcher
+from kafkalab.net.connections import Connections
 from kafkalab.net.requests import API_VERSIONS, FETCH, SASL_AUTHENTICATE, SASL_HANDSHAKE
 from kafkalab.net.wire import BrokerConnection
 
@@ -262,3 +264,37 @@ def test_a_host_that_is_none_is_told(host: str) -> None:
     with pytest.raises(kl.BrokerUnreachableError) as caught:
         BrokerConnection(config_of("PLAIN"), host, 9, StopFlag())
     assert str(caught.value).isprintable()
+
+
+class Brokers:
+    """What an engine asks a cluster for before it reads."""
+
+    def __init__(self, mechanism: str, *ports: int) -> None:
+        self.config = config_of(mechanism)
+        self.connections = Connections(self.config)
+        self._ports = ports
+
+    def brokers(self) -> dict[int, tuple[str, int]]:
+        return {number: ("127.0.0.1", port) for number, port in enumerate(self._ports)}
+
+
+def engine_of(*ports: int) -> ArrowFetcher:
+    brokers: Any = Brokers("PLAIN", *ports)
+    return ArrowFetcher(brokers.config, brokers)
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_an_engine_that_no_broker_lets_in_says_why() -> None:
+    away = closed_port()
+    fetcher = engine_of(away, away)
+    assert f"127.0.0.1:{away}" in str(fetcher.refusal())
+    with broker({SASL_AUTHENTICATE: lambda _: ACCEPTED}) as server:
+        fetcher = engine_of(away, server.port)
+        assert fetcher.refusal() is None
+    with broker({SASL_AUTHENTICATE: lambda _: refusal(b"no")}) as server:
+        fetcher = engine_of(away, server.port, away)
+        assert "refused the login: no" in str(fetcher.refusal())

@@ -40,12 +40,7 @@ fuzz_target!(|given: (Asked, &[u8])| {
     let mut decompressor = Decompressor::default();
     for partition in &response.partitions {
         let records = &frame[partition.records.clone()];
-        let mut cursor = Cursor::new(
-            asked.start,
-            asked.end,
-            &partition.aborted,
-            Arc::default(),
-        );
+        let mut cursor = Cursor::new(asked.start, asked.end, &partition.aborted, Arc::default());
         let mut next_offset = asked.start;
         while let Ok(Some(step)) = cursor.step(records, &options, &mut decompressor) {
             assert!(step.next_offset >= next_offset);
