@@ -5,6 +5,7 @@ import pickle
 import signal
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -22,7 +23,11 @@ from kafkalab.cluster.portable import PortableCluster
 from kafkalab.connection import ConnectionConfig
 from kafkalab.diagnosis import Report, Reports, explain
 from kafkalab.model import PartitionInfo, TopicInfo, Watermarks
+from kafkalab.net.requests import API_VERSIONS, Request
+from kafkalab.net.wire import BrokerConnection
 from kafkalab.translation import translate
+
+METADATA, LIST_OFFSETS = 3, 2
 
 # What librdkafka says
 
@@ -389,3 +394,24 @@ def test_an_answer_without_an_offset_is_none(mock: MockBroker, monkeypatch: pyte
     found = cluster._list_offsets("orders", dict.fromkeys(range(3), OffsetSpec.latest()))
     assert {partition: info.offset for partition, info in found.items()} == {0: 0, 1: 0, 2: 0}
     assert asked == [[0, 1, 2], [0]]
+
+
+def test_many_partitions_take_one_request_a_broker_and_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    send = BrokerConnection.send
+
+    def noting(connection: BrokerConnection, request: Request[object]) -> tuple[int, int]:
+        sent.append(request.key)
+        return send(connection, request)
+
+    with MockBroker(topics={"orders": 600}, brokers=3) as broker:
+        cluster = Cluster(ConnectionConfig({"bootstrap.servers": broker.bootstrap_servers}))
+        cluster.connect()
+        monkeypatch.setattr(BrokerConnection, "send", noting)
+        for _ in range(2):
+            sent.clear()
+            info, marks = cluster.overview("orders")
+            assert marks.keys() == {part.partition for part in info.partitions} == set(range(600))
+            assert Counter(key for key in sent if key in {METADATA, LIST_OFFSETS}) == {METADATA: 1, LIST_OFFSETS: 9}
+        assert API_VERSIONS not in sent  # the connections are kept
+        cluster.close()

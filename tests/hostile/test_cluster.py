@@ -99,3 +99,32 @@ def test_a_cluster_that_goes_away_is_told(broker: ScriptedBroker, cluster: Clust
     broker.stop()
     with pytest.raises(errors.BrokerUnreachableError, match="nothing listens"):
         cluster.watermarks(TOPIC, [0])
+
+
+LIST_GROUPS, OFFSET_FETCH, FIND_COORDINATOR = 16, 9, 10
+
+
+def string(text: str) -> bytes:
+    return struct.pack(">h", len(text)) + text.encode()
+
+
+@pytest.fixture
+def keeper() -> Iterator[ScriptedBroker]:
+    """Give a server that shows no topic of commits, and has some of group g."""
+    broker = ScriptedBroker({TOPIC: [Log(), Log()]}, versions={LIST_GROUPS: (0, 0), OFFSET_FETCH: (2, 2)})
+    place = struct.pack(">iq", 1, 42) + string("") + struct.pack(">h", 0)
+    broker.answers[LIST_GROUPS] = lambda *_: struct.pack(">hi", 0, 1) + string("g") + string("consumer")
+    broker.answers[OFFSET_FETCH] = lambda *_: (
+        struct.pack(">i", 1) + string(TOPIC) + struct.pack(">i", 1) + place + struct.pack(">h", 0)
+    )
+    with broker:
+        yield broker
+
+
+def test_commits_of_a_server_without_a_topic_of_commits(keeper: ScriptedBroker) -> None:
+    with Cluster(ConnectionConfig({"bootstrap.servers": keeper.bootstrap}), timeout=1) as cluster:
+        assert cluster.committed_offsets("g", TOPIC) == {0: None, 1: 42}
+        assert cluster.committed_offsets("nobody", TOPIC) == {0: None, 1: None}
+        assert cluster.group_ids() == ["g"]
+    # Where it is not shown, asking for a coordinator would create it.
+    assert keeper.counts[FIND_COORDINATOR] == 0
