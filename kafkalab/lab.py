@@ -1175,6 +1175,8 @@ class Lab:
             offline = []
         plan = make_plan(request, topic, marks, self.metadata, time.time_ns() // 1_000_000)
         plan = replace(plan, offline=tuple(offline))
+        for note in plan.notes:
+            warnings.warn(note, KafkalabWarning, stacklevel=4)
         if follow:
             plan = plan.with_ranges(replace(part, end=_NO_END) for part in plan.ranges)
         return info, plan
@@ -1250,6 +1252,7 @@ class Lab:
                 f"a sample of {table.num_rows} records",
                 *(f"lost to retention: {part}" for part in lost),
                 *left_out,
+                *plan.notes,
                 *shaper.notes(plan.topic),
             ),
         )
