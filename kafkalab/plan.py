@@ -166,8 +166,8 @@ def make_plan(
 def _far_note(topic: str, partition: int, timed: TimedOffset, high_watermark: int) -> str:
     """Say that a range ends where a producer's clock was wrong: earlier records may well lie behind."""
     return (
-        f"{topic}[{partition}] is read up to offset {timed.offset} of {high_watermark} only: the record there is of the "
-        f"future (@{timed.timestamp_ms}), so the broker's index has it as the first one after the end; "
+        f"{topic}[{partition}] is read up to offset {timed.offset} of {high_watermark} only: the record there is of "
+        f"the future (@{timed.timestamp_ms}), so the broker's index has it as the first one after the end; "
         "to look at the rest too, read without end and filter: where=kl.field('timestamp') < ..."
     )
 

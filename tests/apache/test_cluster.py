@@ -349,7 +349,7 @@ def test_kafka_itself_agrees(
     kinds: list[tuple[str, dict[int, int | None]]] = [
         ("earliest", {p: mark.log_start_offset for p, mark in marks.items()}),
         ("latest", {p: mark.high_watermark for p, mark in marks.items()}),
-        ("2000", {p: timed and timed.offset for p, timed in times.items()}),
+        ("2000", {p: None if timed is None else timed.offset for p, timed in times.items()}),
     ]
     for kind, ours in kinds:
         tool = "org.apache.kafka.tools.GetOffsetShell"
