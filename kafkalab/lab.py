@@ -278,8 +278,8 @@ class Lab:
             counted back from the end, ``"-15m"``, a date or time (naive ones are UTC), ``"@<epoch milliseconds>"``,
             ``kl.Committed("group")``, or a dict of these by partition; partitions that a dict leaves out are not read.
             A time is looked up in the broker's index, then checked row by row. Where producers' times do not rise, a
-            record that is older than ``end`` but was stored after the first newer one is not found; where that one is of
-            the future, a warning and the receipt say so.
+            record that is older than ``end`` but was stored after the first newer one is not found; where that one is
+            of the future, a warning and the receipt say so.
         partitions : int or sequence of int, optional
             Which to read; all by default.
         key, value : {"bytes", "text", "json", "avro", "protobuf", "int32", "uuid", "auto"}, Json, Avro or callable
