@@ -278,7 +278,8 @@ class Lab:
             counted back from the end, ``"-15m"``, a date or time (naive ones are UTC), ``"@<epoch milliseconds>"``,
             ``kl.Committed("group")``, or a dict of these by partition; partitions that a dict leaves out are not read.
             A time is looked up in the broker's index, then checked row by row. Where producers' times do not rise, a
-            record that is older than ``end`` but was stored after the first newer one is not found.
+            record that is older than ``end`` but was stored after the first newer one is not found; where that one is
+            of the future, a warning and the receipt say so.
         partitions : int or sequence of int, optional
             Which to read; all by default.
         key, value : {"bytes", "text", "json", "avro", "protobuf", "int32", "uuid", "auto"}, Json, Avro or callable
@@ -1175,6 +1176,8 @@ class Lab:
             offline = []
         plan = make_plan(request, topic, marks, self.metadata, time.time_ns() // 1_000_000)
         plan = replace(plan, offline=tuple(offline))
+        for note in plan.notes:
+            warnings.warn(note, KafkalabWarning, stacklevel=4)
         if follow:
             plan = plan.with_ranges(replace(part, end=_NO_END) for part in plan.ranges)
         return info, plan
@@ -1250,6 +1253,7 @@ class Lab:
                 f"a sample of {table.num_rows} records",
                 *(f"lost to retention: {part}" for part in lost),
                 *left_out,
+                *plan.notes,
                 *shaper.notes(plan.topic),
             ),
         )

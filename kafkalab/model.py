@@ -139,6 +139,14 @@ class FetchStats:
 
 
 @dataclass(frozen=True, slots=True)
+class TimedOffset:
+    """An offset that was looked up by time, and the time that its record has, in epoch milliseconds."""
+
+    offset: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionReceipt:
     """What was read of one offset range, and why reading it stopped.
 

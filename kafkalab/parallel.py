@@ -274,7 +274,8 @@ class _Run:
         """Return what was read, and what was not."""
         merged = Receipt.merge(self.receipts[number] for number in sorted(self.receipts)).coalesced()
         lost = (f"{LOST}{part}" for part in self.task.reader.scan.plan.lost)
-        return replace(merged, notes=(*lost, *merged.notes, *self.notes))
+        planned = self.task.reader.scan.plan.notes
+        return replace(merged, notes=(*lost, *planned, *merged.notes, *self.notes))
 
     def look_at_topic(self) -> None:
         """See, once for all parts, whether the topic is still the one that was planned for.

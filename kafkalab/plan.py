@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from kafkalab.model import TopicInfo, Watermarks
+    from kafkalab.model import TimedOffset, TopicInfo, Watermarks
     from kafkalab.positions import OffsetLookup, ParsedPosition, Position
 
+_SKEW_MS = 3_600_000  # clocks are wrong by minutes everywhere
 OnDataLoss: TypeAlias = Literal["raise", "warn"]
 
 
@@ -50,6 +51,8 @@ class Plan:
     lost: tuple[OffsetRange, ...] = ()
     offline: tuple[int, ...] = ()
     """Partitions that are left out, as they have no leader."""
+    notes: tuple[str, ...] = ()
+    """What the receipt of a read has to say of it."""
 
     def with_ranges(self, ranges: Iterable[OffsetRange]) -> Plan:
         """Return the same plan over other ranges of the same topic."""
@@ -139,7 +142,9 @@ def make_plan(
     starts = parse_by_partition(request.start, partitions, now_ms)
     ends = parse_by_partition(request.end, partitions, now_ms)
     resolver = Resolver(topic, watermarks, request.isolation_level, lookup, may_be_gone=request.on_data_loss == "warn")
-    start_offsets, end_offsets = resolver.resolve(starts), resolver.resolve(ends)
+    start_offsets = resolver.resolve(starts)
+    resolver.timed.clear()
+    end_offsets = resolver.resolve(ends)
     ranges, windows, lost = [], {}, []
     for partition in partitions:
         window = _window(topic, partition, starts[partition], ends[partition])
@@ -150,7 +155,21 @@ def make_plan(
         ranges.append(kept)
         if gone.span:
             lost.append(gone)
-    return Plan(topic, tuple(ranges), windows, tuple(lost))
+    notes = (
+        _far_note(topic, partition, timed, watermarks[partition].high_watermark)
+        for partition, timed in sorted(resolver.timed.items())
+        if timed.timestamp_ms > now_ms + _SKEW_MS
+    )
+    return Plan(topic, tuple(ranges), windows, tuple(lost), notes=tuple(notes))
+
+
+def _far_note(topic: str, partition: int, timed: TimedOffset, high_watermark: int) -> str:
+    """Say that a range ends where a producer's clock was wrong: earlier records may well lie behind."""
+    return (
+        f"{topic}[{partition}] is read up to offset {timed.offset} of {high_watermark} only: the record there is of "
+        f"the future (@{timed.timestamp_ms}), so the broker's index has it as the first one after the end; "
+        "to look at the rest too, read without end and filter: where=kl.field('timestamp') < ..."
+    )
 
 
 def _cut_at(asked: OffsetRange, offset: int) -> tuple[OffsetRange, OffsetRange]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -17,7 +17,7 @@ from kafkalab.errors import DataLossError, PositionError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kafkalab.model import IsolationLevel, Watermarks
+    from kafkalab.model import IsolationLevel, TimedOffset, Watermarks
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _NUMPY_UNITS_MS = {unit: Fraction(length) for unit, length in _UNITS_MS.items() if unit not in "dw"} | {
@@ -94,8 +94,8 @@ ParsedPosition: TypeAlias = Earliest | Latest | AtOffset | FromEnd | AtTime | Co
 class OffsetLookup(Protocol):
     """The two questions about offsets that only the cluster can answer."""
 
-    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int | None]:
-        """Return, by partition, the first offset at or after a time, None where there is none."""
+    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, TimedOffset | None]:
+        """Return, by partition, the first offset at or after a time, and its own; None where there is none."""
         ...
 
     def committed_offsets(self, group_id: str, topic: str) -> dict[int, int | None]:
@@ -227,6 +227,8 @@ class Resolver:
     lookup: OffsetLookup
     may_be_gone: bool = False
     """Whether an offset before the log's start is an answer too."""
+    timed: dict[int, TimedOffset] = field(default_factory=dict)
+    """What the last positions that are times were found at."""
 
     def resolve(self, positions: Mapping[int, ParsedPosition]) -> dict[int, int]:
         """Return the offset of each partition's position.
@@ -242,6 +244,7 @@ class Resolver:
         """
         times = {p: at.timestamp_ms for p, at in positions.items() if isinstance(at, AtTime)}
         found = self.lookup.offsets_for_times(self.topic, times) if times else {}
+        self.timed.update({partition: timed for partition, timed in found.items() if timed is not None})
         groups = {at.group_id for at in positions.values() if isinstance(at, Committed)}
         committed = {group: self.lookup.committed_offsets(group, self.topic) for group in sorted(groups)}
         return {p: self._offset(p, at, found, committed) for p, at in positions.items()}
@@ -250,7 +253,7 @@ class Resolver:
         self,
         partition: int,
         position: ParsedPosition,
-        found: Mapping[int, int | None],
+        found: Mapping[int, TimedOffset | None],
         committed: Mapping[str, Mapping[int, int | None]],
     ) -> int:
         marks = self.watermarks[partition]
@@ -261,8 +264,8 @@ class Resolver:
             case Latest():
                 return end
             case AtTime():
-                offset = found.get(partition)
-                return end if offset is None else min(max(offset, marks.log_start_offset), end)
+                timed = found.get(partition)
+                return end if timed is None else min(max(timed.offset, marks.log_start_offset), end)
             case FromEnd(count):
                 return self._from_end(partition, count, end)
             case Committed(group_id):

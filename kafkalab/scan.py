@@ -290,7 +290,7 @@ class _Run:
         self.shaper = RowShaper(scan.row_options, scan.plan.windows, scan.names or Names())
         self.control = control
         self.tally = _Tally(scan.plan)
-        self.notes: list[str] = []
+        self.notes: list[str] = list(scan.plan.notes)
         self.rows = 0
         self.bytes = 0
         for lost in scan.plan.lost:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kafkalab.errors import DataLossError, UnknownTopicError
 from kafkalab.fetch.base import FetchControl, FetchOptions
 from kafkalab.fetch.memory import MemoryCluster, MemoryRecord
-from kafkalab.model import IsolationLevel, OffsetRange, StopReason, TopicPartition, Watermarks
+from kafkalab.model import IsolationLevel, OffsetRange, StopReason, TimedOffset, TopicPartition, Watermarks
 from tests.oracle import PARTITIONS, TOPIC, World, worlds
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_metadata_is_that_of_a_cluster() -> None:
     cluster.commit("g", "a", {0: 2})
     assert [info.name for info in cluster.topics()] == ["a", "b"]
     assert [part.partition for part in cluster.topic("a").partitions] == [0, 1]
-    assert cluster.offsets_for_times("a", {0: 11, 1: 0}) == {0: 1, 1: None}
+    assert cluster.offsets_for_times("a", {0: 11, 1: 0}) == {0: TimedOffset(1, 30), 1: None}
     assert cluster.offsets_for_times("a", {0: 31}) == {0: None}
     assert cluster.timestamp_span("a", [0, 1]) == {0: (10, 30), 1: (None, None)}
     assert cluster.committed_offsets("g", "a") == {0: 2, 1: None}

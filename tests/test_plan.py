@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafkalab.errors import ArgumentError, DataLossError, PositionError, UnknownPartitionError
-from kafkalab.model import OffsetRange, PartitionInfo, TopicInfo, Watermarks
+from kafkalab.model import OffsetRange, PartitionInfo, TimedOffset, TopicInfo, Watermarks
 from kafkalab.plan import Pieces, Plan, Request, TimeWindow, choose_partitions, draw_fresh, locate, make_plan
 from kafkalab.positions import Committed
 from tests.statistics import chi_square_is_plausible
@@ -23,8 +23,9 @@ class Lookup:
     def __init__(self, **offsets: int | None) -> None:
         self.offsets = offsets
 
-    def offsets_for_times(self, _: str, times_ms: Any) -> dict[int, int | None]:
-        return {partition: self.offsets.get(f"at_{ms}") for partition, ms in times_ms.items()}
+    def offsets_for_times(self, _: str, times_ms: Any) -> dict[int, TimedOffset | None]:
+        found = {partition: (self.offsets.get(f"at_{ms}"), ms) for partition, ms in times_ms.items()}
+        return {p: None if offset is None else TimedOffset(offset, ms) for p, (offset, ms) in found.items()}
 
     def committed_offsets(self, _: str, __: str) -> dict[int, int | None]:
         return {0: 3, 1: 0}

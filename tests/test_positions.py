@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafkalab.errors import DataLossError, PositionError
-from kafkalab.model import IsolationLevel, Watermarks
+from kafkalab.model import IsolationLevel, TimedOffset, Watermarks
 from kafkalab.positions import (
     AtOffset,
     AtTime,
@@ -38,9 +38,10 @@ class Lookup:
         self.commits = commits or {}
         self.asked: list[object] = []
 
-    def offsets_for_times(self, topic: str, times_ms: Any) -> dict[int, int | None]:
+    def offsets_for_times(self, topic: str, times_ms: Any) -> dict[int, TimedOffset | None]:
         self.asked.append((topic, dict(times_ms)))
-        return {partition: self.times.get(partition) for partition in times_ms}
+        found = {partition: self.times.get(partition) for partition in times_ms}
+        return {p: None if offset is None else TimedOffset(offset, times_ms[p]) for p, offset in found.items()}
 
     def committed_offsets(self, group_id: str, topic: str) -> dict[int, int | None]:
         self.asked.append((group_id, topic))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kafkalab.cluster.metadata import Asked
     from kafkalab.connection import ConnectionConfig
-    from kafkalab.model import TopicInfo, TopicPartition, Watermarks
+    from kafkalab.model import TimedOffset, TopicInfo, TopicPartition, Watermarks
     from kafkalab.net.client import Stops
     from kafkalab.net.connections import Connections
 
@@ -114,7 +114,7 @@ class Cluster:
         """
         return self._reached().watermarks(topic, partitions, stop=stop)
 
-    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int | None]:
+    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, TimedOffset | None]:
         """Return the first offset whose timestamp is at least the partition's time; None where no record's is.
 
         Parameters

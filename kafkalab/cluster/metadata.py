@@ -10,7 +10,7 @@ from kafkalab.errors import OfflinePartitionError, UnknownPartitionError, Unknow
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from kafkalab.model import PartitionInfo, TopicInfo, TopicPartition, Watermarks
+    from kafkalab.model import PartitionInfo, TimedOffset, TopicInfo, TopicPartition, Watermarks
     from kafkalab.net.client import Stops
 
 GRACE_S = 1.0
@@ -49,7 +49,7 @@ class Metadata(Protocol):
             A partition has no leader.
         """
 
-    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int | None]:
+    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, TimedOffset | None]:
         """Return the first offset whose timestamp is at least the partition's time; None where no record's is.
 
         Raises

@@ -20,7 +20,7 @@ from kafkalab.cluster.metadata import (
     unknown_topic,
 )
 from kafkalab.errors import ArgumentError, CorruptDataError, KafkalabError, UnsupportedError
-from kafkalab.model import PartitionInfo, TopicInfo, TopicPartition, Watermarks
+from kafkalab.model import PartitionInfo, TimedOffset, TopicInfo, TopicPartition, Watermarks
 from kafkalab.net import requests
 from kafkalab.net.client import Call, Client
 from kafkalab.translation import translate
@@ -160,12 +160,12 @@ class NativeCluster:
         self.connect()
         return _watermarks(self._ask(topic, _marks(partitions), self._call(stop)))
 
-    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int | None]:
+    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, TimedOffset | None]:
         """Return the first offset whose timestamp is at least the partition's time; None where no record's is."""
         self.connect()
         times = {partition: min(max(0, ms), LAST_TIME_MS) for partition, ms in times_ms.items()}
         (found,) = self._ask(topic, [Question(times)], self._call())
-        offsets = {partition: offset if offset >= 0 else None for partition, (_, offset) in found.items()}
+        offsets = {p: TimedOffset(offset, time) if offset >= 0 else None for p, (time, offset) in found.items()}
         # A broker without a controller is librdkafka's mock, which has -1 for every time.
         if None in offsets.values() and not self._has_controller:
             raise UnsupportedError("this broker keeps no times: give offsets, or use Apache Kafka", topic=topic)

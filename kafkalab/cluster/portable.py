@@ -20,7 +20,7 @@ from kafkalab.cluster.metadata import (
     unknown_topic,
 )
 from kafkalab.errors import ArgumentError, KafkalabError, UnsupportedError
-from kafkalab.model import PartitionInfo, TopicInfo, TopicPartition, Watermarks
+from kafkalab.model import PartitionInfo, TimedOffset, TopicInfo, TopicPartition, Watermarks
 from kafkalab.translation import translate
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class PortableCluster:
         high = self._list_offsets(topic, latest, stop=stop)
         return {p: Watermarks(start[p].offset, stable[p].offset, high[p].offset) for p in latest}
 
-    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int | None]:
+    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, TimedOffset | None]:
         """Return the first offset whose timestamp is at least the partition's time; None where no record's is.
 
         Parameters
@@ -165,7 +165,9 @@ class PortableCluster:
         self._check(topic, times_ms)
         specs = {p: OffsetSpec.for_timestamp(min(max(0, ms), LAST_TIME_MS)) for p, ms in times_ms.items()}
         found = self._list_offsets(topic, specs)
-        offsets = {p: info.offset if info.offset >= 0 else None for p, info in found.items()}
+        offsets = {
+            p: TimedOffset(info.offset, info.timestamp) if info.offset >= 0 else None for p, info in found.items()
+        }
         # A broker without a controller is librdkafka's mock, which has -1 for every time.
         if None in offsets.values() and not self._admin.has_controller:
             raise UnsupportedError("this broker keeps no times: give offsets, or use Apache Kafka", topic=topic)

@@ -18,6 +18,7 @@ from kafkalab.model import (
     OffsetRange,
     PartitionInfo,
     StopReason,
+    TimedOffset,
     TopicInfo,
     TopicPartition,
     Watermarks,
@@ -197,10 +198,10 @@ class MemoryCluster:
             for p, log in logs.items()
         }
 
-    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, int | None]:
+    def offsets_for_times(self, topic: str, times_ms: Mapping[int, int]) -> dict[int, TimedOffset | None]:
         """Return the first offset whose record has a time at or after the one given."""
         return {
-            p: next((o for o, t in self._times(topic, p) if t >= timestamp_ms), None)
+            p: next((TimedOffset(o, t) for o, t in self._times(topic, p) if t >= timestamp_ms), None)
             for p, timestamp_ms in times_ms.items()
         }
 

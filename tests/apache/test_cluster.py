@@ -29,7 +29,7 @@ from kafkalab.errors import (
     UnknownPartitionError,
     UnknownTopicError,
 )
-from kafkalab.model import Watermarks
+from kafkalab.model import TimedOffset, Watermarks
 from tests.apache.truth import QUICK
 
 SECONDS = 30
@@ -190,18 +190,27 @@ def test_many_partitions_at_once(cluster: Cluster, topic: MakeTopic, produce: Ca
     written = {p for p, mark in marks.items() if mark.high_watermark == 1}
     assert written == set(range(0, 100, 7))
     offsets = cluster.offsets_for_times(name, dict.fromkeys(range(100), 5))
-    assert offsets == {p: 0 if p in written else None for p in range(100)}
+    assert offsets == {p: TimedOffset(0, 5) if p in written else None for p in range(100)}
     assert cluster.timestamp_span(name, range(100)) == {p: (5, 5) if p in written else (None, None) for p in range(100)}
 
 
 def test_offsets_for_times(cluster: Cluster, topic: MakeTopic, produce: Callable[..., None]) -> None:
     name = topic(2)
     produce(name, 0, 1000, 3000, 2000, 4000)
-    for time_ms, offset in ((-5, 0), (0, 0), (1000, 0), (1001, 1), (3000, 1), (3001, 3), (4000, 3)):
-        assert cluster.offsets_for_times(name, {0: time_ms, 1: time_ms}) == {0: offset, 1: None}
+    first, second, last = TimedOffset(0, 1000), TimedOffset(1, 3000), TimedOffset(3, 4000)
+    for time_ms, timed in (
+        (-5, first),
+        (0, first),
+        (1000, first),
+        (1001, second),
+        (3000, second),
+        (3001, last),
+        (4000, last),
+    ):
+        assert cluster.offsets_for_times(name, {0: time_ms, 1: time_ms}) == {0: timed, 1: None}
     assert cluster.offsets_for_times(name, {0: 4001}) == {0: None}
     assert cluster.offsets_for_times(name, {0: 2**62}) == {0: None}
-    assert cluster.offsets_for_times(name, {1: 0, 0: 3000}) == {1: None, 0: 1}
+    assert cluster.offsets_for_times(name, {1: 0, 0: 3000}) == {1: None, 0: second}
 
 
 def test_timestamp_span(cluster: Cluster, kafka: ApacheKafka, topic: MakeTopic, produce: Callable[..., None]) -> None:
@@ -340,7 +349,7 @@ def test_kafka_itself_agrees(
     kinds: list[tuple[str, dict[int, int | None]]] = [
         ("earliest", {p: mark.log_start_offset for p, mark in marks.items()}),
         ("latest", {p: mark.high_watermark for p, mark in marks.items()}),
-        ("2000", times),
+        ("2000", {p: None if timed is None else timed.offset for p, timed in times.items()}),
     ]
     for kind, ours in kinds:
         tool = "org.apache.kafka.tools.GetOffsetShell"

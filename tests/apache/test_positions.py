@@ -105,9 +105,11 @@ class TestTimes:
 
     def test_records_without_a_time_are_in_no_window(self, lab: kl.Lab, kafka: ApacheKafka) -> None:
         log = zoo(kafka.bootstrap_servers)
-        frame = lab.read(
-            log.topic, start="1970-01-01", partitions=int(Place.TIMES), columns=["offset"], end="@2000000000000"
-        )
+        with pytest.warns(kl.KafkalabWarning, match="the record there is of the future"):
+            frame = lab.read(
+                log.topic, start="1970-01-01", partitions=int(Place.TIMES), columns=["offset"], end="@2000000000000"
+            )
+        assert "of the future (@" in kl.receipt(frame).notes[0]
         truth = log.visible("read_committed", Place.TIMES)
         first = first_at(truth, 2_000_000_000_000)
         assert first < len(truth)
