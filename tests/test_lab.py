@@ -360,7 +360,7 @@ def test_reading_changes_nothing(cluster: MemoryCluster, lab: kl.Lab) -> None:
         (lambda lab: lab.read(TOPIC, on_data_loss="ignore"), (ArgumentError,), "on_data_loss is 'raise' or 'warn'"),
         (lambda lab: lab.read(TOPIC, limit=-1), (ArgumentError,), "whole number from 0 on, or None"),
         (lambda lab: lab.read(TOPIC, limit="all"), (ArgumentError,), "whole number from 0 on, or None"),
-        (lambda lab: lab.read(TOPIC, timeout=-1), (ArgumentError,), "number from 0 on, or None"),
+        (lambda lab: lab.read(TOPIC, timeout=-1), (ArgumentError,), "number of seconds from 0 to"),
         (lambda lab: lab.read(TOPIC, dtype_backend="x"), (ArgumentError,), "dtype_backend is"),
         (lambda lab: lab.head(TOPIC, -1), (ArgumentError,), "n is a whole number from 0 on, not -1"),
         (lambda lab: lab.last(TOPIC, 2.5), (ArgumentError,), "n is a whole number from 0 on, not 2.5"),
