@@ -92,7 +92,7 @@ class Tail:
         # What is dropped unstopped stops: neither its thread nor what it reads keeps a tail.
         ended = weakref.finalize(self, self._stop.set)
         ended.atexit = False
-        follow = (weakref.ref(self), scan.steps(self._stop, self._ends))
+        follow = (weakref.ref(self), self._scan.steps(self._stop, self._ends))
         self._thread = threading.Thread(target=_follow, args=follow, name="kafkalab-tail", daemon=True)
         try:
             self._thread.start()
