@@ -3,6 +3,7 @@
 import base64
 import itertools
 import logging
+import sys
 import time
 import traceback
 import tracemalloc
@@ -30,7 +31,7 @@ def registry_at(url: str, **config: Any) -> kl.Registry:
 def refused(script: Callable[[str], bytes | Iterable[bytes]], **config: Any) -> str:
     with scripted(script) as server, pytest.raises(kl.RegistryError) as caught:
         registry_at(server.url, **config).schema(1)
-    assert caught.value.__context__ is None
+    assert caught.value.__context__ is sys.exc_info()[1]  # what whoever runs the tests is handling, if anything
     return str(caught.value)
 
 
