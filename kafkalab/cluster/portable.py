@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _TIMED_OUT = KafkaError(KafkaError._TIMED_OUT)
+_URL_SAFE = str.maketrans("+/", "-_")  # as Kafka writes ids; librdkafka does not
 _UNKNOWN_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 # Among them what librdkafka's cache says of a topic or partition that is new.
 _UNKNOWN = (*_UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError._NOENT)
@@ -426,6 +427,6 @@ def _from_description(topic: TopicDescription) -> TopicInfo:
             )
             for part in sorted(topic.partitions, key=lambda part: part.id)
         ),
-        str(topic.topic_id),
+        str(topic.topic_id).translate(_URL_SAFE),
         topic.is_internal,
     )
