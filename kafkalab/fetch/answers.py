@@ -18,7 +18,7 @@ from kafkalab.errors import (
     UnsupportedError,
 )
 from kafkalab.fetch.loss import after_retention, deleted, made_anew
-from kafkalab.fetch.patience import Clock, is_passing
+from kafkalab.fetch.patience import Clock, Round, is_passing
 from kafkalab.model import IsolationLevel
 from kafkalab.net.requests import ANSWERS_FIRST, LARGEST_BATCH_BYTES, OUT_OF_RANGE
 from kafkalab.translation import translate
@@ -47,6 +47,7 @@ class Job:
     response_bytes: int
     has_portable: bool
     clock: Clock = field(default_factory=Clock)
+    round: Round = field(default_factory=Round)
 
     @property
     def read_committed(self) -> bool:

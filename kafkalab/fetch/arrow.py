@@ -19,7 +19,7 @@ from kafkalab.errors import BrokerUnreachableError, KafkalabError, KafkalabWarni
 from kafkalab.fetch.answers import Job, leaders_of
 from kafkalab.fetch.base import FetchControl, Fetched
 from kafkalab.fetch.conversation import Conversation, Lane
-from kafkalab.fetch.patience import Patience, Pauses, Track, rest
+from kafkalab.fetch.patience import Patience, Pauses, Round, Track, rest
 from kafkalab.fetch.probing import Probe, Walk, walks_over
 from kafkalab.fetch.readahead import ReadAhead
 from kafkalab.model import FetchStats, StopReason
@@ -158,7 +158,8 @@ class ArrowFetcher:
         for attempt in count():
             before = [track.position for track in tracks]
             leaders = self._known_leaders(job, tracks, anew=attempt > 0)
-            with closing(_merged(list(self._drives(job, tracks, leaders, drive)), job)) as steps:
+            turn = replace(job, round=Round())
+            with closing(_merged(list(self._drives(turn, tracks, leaders, drive)), job)) as steps:
                 for fetched in steps:
                     begun = time.monotonic()
                     yield fetched
@@ -193,16 +194,18 @@ class ArrowFetcher:
         if old and self._portable is not None:
             warnings.warn(_OLD_FORMAT.format(topic=job.topic), KafkalabWarning, stacklevel=2)
             yield self._counted_steps(drive.portable(job, self._portable, old))
-        for address, led in self._led([track for track in tracks if not track.is_old], leaders):
+        for address, led in self._led(job, [track for track in tracks if not track.is_old], leaders):
             yield self._drive(job, address, led, drive)
 
     def _led(
-        self, tracks: Sequence[_Track], leaders: Mapping[int, tuple[str, int]]
+        self, job: Job, tracks: Sequence[_Track], leaders: Mapping[int, tuple[str, int]]
     ) -> Iterator[tuple[tuple[str, int], list[_Track]]]:
         """Yield addresses of leaders with what to ask of them on one connection."""
         by_leader: dict[tuple[str, int], dict[int, list[_Track]]] = {}
         for track in tracks:
-            if track.partition in leaders:
+            if track.partition not in leaders:
+                job.round.cut()
+            else:
                 by_leader.setdefault(leaders[track.partition], {}).setdefault(track.partition, []).append(track)
         for address, led in by_leader.items():
             most, groups = min(self._connections, len(led)), list(led.values())
@@ -217,6 +220,8 @@ class ArrowFetcher:
                 for response, steps in drive.conversation(job, connection, tracks).responses():
                     self._count(1, 0, response.wire_bytes)
                     yield from self._counted_steps(steps)
+        if not all(track.settled for track in tracks):
+            job.round.cut()
 
     @contextmanager
     def _connected(

@@ -157,7 +157,7 @@ class Conversation:
         for lane in self._lanes:
             lane.drop(self._job.control.finished)
         lanes = {lane.partition: lane for lane in self._lanes if lane.waiting and not lane.is_old}
-        if not lanes or self._moved or self._job.control.stop.is_set():
+        if not lanes or self._moved or self._job.round.is_over or self._job.control.stop.is_set():
             return None
         correlation_id = self._connection.send_fetch(
             self._job.topic,

@@ -17,6 +17,7 @@ _STALLED_S = 60.0
 _GRACE_S = 3.0  # a new leader's high watermark lags for a fetch of its follower; a new broker knows no topics at first
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 _LOOK_S = 0.05
+_ROUND_S = 0.5
 
 
 def is_passing(error: KafkalabError) -> bool:
@@ -93,6 +94,27 @@ class Patience:
         if self.left <= 0:
             message = f"no progress for {_STALLED_S:g} s ({self._error}): look at the broker, or read the others"
             raise ReadTimeoutError(message, topic=topic, partition=partition, offset=position) from self._error
+
+
+class Round:
+    """One attempt to read all tracks from whoever leads them, over several connections.
+
+    If a track cannot be read on, the whole round ends soon, so that its leader is asked for anew. Otherwise a tail
+    would never ask, and a long read only after the other connections are done. These have some time in each round.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """Note that a track cannot be read on in this round."""
+        self._is_cut = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no connection is to ask for more."""
+        return self._is_cut and time.monotonic() - self._began > _ROUND_S
 
 
 class Track(Protocol):

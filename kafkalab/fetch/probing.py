@@ -109,11 +109,12 @@ class Probe:
 
     def _ask(self) -> bool:
         """Keep many requests under way; return whether one is."""
-        if self._job.control.stop.is_set():
+        if self._job.control.stop.is_set() or (self._job.round.is_over and not self._under_way):
             return False
         if self._connection.login_is_due and not self._under_way:
             self._connection.login()
-        while self._waiting and len(self._under_way) < _IN_FLIGHT and not self._connection.login_is_due:
+        may_ask = not self._connection.login_is_due and not self._job.round.is_over
+        while may_ask and self._waiting and len(self._under_way) < _IN_FLIGHT:
             walk = self._waiting.popleft()
             self._under_way.append(_Asked(self._request(walk), time.monotonic(), walk))
         return bool(self._under_way)

@@ -451,3 +451,46 @@ def test_the_time_of_a_slow_reader_does_not_count() -> None:
                 broker.hang_up()
                 threading.Event().wait(2 * PATIENCE_S)  # what a reader does meanwhile
         assert sorted(found) == sorted([*range(40), *range(40)])
+
+
+# A connection of several that ends before the others do
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("answered", [0, 3])
+def test_a_tail_reads_on_where_one_of_two_connections_has_ended(answered: int, *, moved: bool) -> None:
+    seen: list[int] = []
+
+    def script(fetch: Fetch, answer: Answer) -> Scripted:
+        if fetch.partitions == [0]:
+            seen.append(0)
+            if len(seen) == answered + 1:
+                if not moved:
+                    return None
+                answer.parts = [Part("t", 0, NOT_LEADER)]
+        return answer
+
+    with ScriptedBroker({"t": [log(), log()]}, script, most_bytes=1) as broker, connect(broker) as lab:
+        with lab.tail("t", start="earliest") as tail:
+            assert until(lambda: len(tail.df) == 80), tail.df.groupby("partition").size()
+            assert tail.running
+        assert len(seen) > answered
+
+
+def test_a_tail_reads_a_partition_that_had_no_leader_at_first() -> None:
+    with ScriptedBroker({"t": [log(), log()]}) as broker, connect(broker) as lab:
+        scan = lab.scan("t", follow=True)
+        cluster: Any = lab.metadata
+        known = cluster.leaders
+
+        def leaders(topic: str, **options: Any) -> dict[int, tuple[str, int]]:
+            found: dict[int, tuple[str, int]] = known(topic, **options)
+            return found if len(broker.fetches) > 3 else {1: found[1]}
+
+        cluster.leaders = leaders
+        rows = 0
+        for arrow_batch in scan:
+            rows += arrow_batch.num_rows
+            if rows == 80:
+                break
+        assert rows == 80
