@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 import kafkalab as kl
 from tests.chaos.history import History
@@ -121,7 +120,7 @@ def read(work: Workload) -> None:
 
 
 def _scanned(scan: kl.Scan) -> dict[str, Any]:
-    table = pa.Table.from_batches(list(scan))
+    table = scan.to_table()
     assert scan.receipt is not None
     ranges = [[part.partition, part.start, part.next_offset] for part in scan.receipt.partitions]
     values = [value.decode() for value in table["value"].to_pylist()]
